@@ -1,0 +1,11 @@
+"""Sphinx reads its settings here."""
+
+import tomllib
+from pathlib import Path
+
+pyproject = Path(__file__).parent.parent / "pyproject.toml"
+
+project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]["name"]
+extensions = ["myst_parser"]
+html_theme = "furo"
+exclude_patterns = ["_build"]

@@ -1,0 +1,63 @@
+import re
+from pathlib import Path
+
+import pytest
+from django.contrib.auth.models import AbstractUser
+from django.core.management import call_command
+from django.test import Client
+from pytest_django import Settings
+
+
+@pytest.fixture
+def _collected(settings: Settings, tmp_path: Path) -> None:
+    """Static files as the image has them."""
+    backend = "whitenoise.storage.CompressedManifestStaticFilesStorage"
+    settings.STATIC_ROOT = tmp_path
+    settings.STORAGES = settings.STORAGES | {"staticfiles": {"BACKEND": backend}}
+    call_command("collectstatic", interactive=False, verbosity=0)
+
+
+@pytest.mark.django_db
+def test_the_first_page_leads_to_the_log_in(client: Client) -> None:
+    answer = client.get("/", follow=True)
+    assert answer.redirect_chain == [("/admin/", 302), ("/admin/login/?next=/admin/", 302)]
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("_collected")
+def test_the_log_in_page_has_its_stylesheets(client: Client) -> None:
+    page = client.get("/admin/login/").text
+    sheets = re.findall(r'<link rel="stylesheet" href="([^"]+)"', page)
+    assert sheets
+    for sheet in sheets:
+        answer = client.get(sheet)
+        assert answer.status_code == 200
+        assert answer.headers["Content-Type"] == 'text/css; charset="utf-8"'
+        assert "immutable" in answer.headers["Cache-Control"]
+        answer.close()
+
+
+@pytest.mark.django_db
+def test_a_user_logs_in(admin_user: AbstractUser) -> None:
+    browser = Client(enforce_csrf_checks=True)
+    form = browser.get("/admin/login/").context["csrf_token"]
+    answer = browser.post(
+        "/admin/login/?next=/admin/",
+        {"username": admin_user.username, "password": "password", "csrfmiddlewaretoken": form},
+        follow=True,
+    )
+    assert answer.redirect_chain == [("/admin/", 302)]
+    assert answer.context["user"] == admin_user
+
+
+@pytest.mark.parametrize("page", ["", "users/user/", "users/user/add/", "auth/group/add/"])
+def test_the_security_policy_lets_the_admin_work(admin_client: Client, page: str) -> None:
+    answer = admin_client.get(f"/admin/{page}")
+    assert answer.status_code == 200
+    policy = answer.headers["Content-Security-Policy"]
+    nonces = re.findall(r"'nonce-([^']+)'", policy)
+    assert "unsafe" not in policy
+    assert len(set(nonces)) == 1
+    for tag in re.findall(r"<(?:script|style)\b[^>]*>", answer.text):
+        assert f'nonce="{nonces[0]}"' in tag
+    assert not re.search(r"<[^>]+\s(?:style|on[a-z]+)=", answer.text)

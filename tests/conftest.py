@@ -1,0 +1,57 @@
+"""Fixtures that all tests share: the template as it is now, and projects made from it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from profiles import QUESTIONNAIRE, Answers
+from rendering import TEMPLATE_FILES, Project, Render, copy, snapshot
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The template's working tree as it was when the tests started, in a folder of its own."""
+    return snapshot(tmp_path_factory.mktemp("template") / "slipway")
+
+
+@pytest.fixture(scope="session")
+def copier_template_paths() -> list[str]:
+    """What pytest-copier takes for the template."""
+    return list(TEMPLATE_FILES)
+
+
+@pytest.fixture(scope="session")
+def render(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Render:
+    """A function that returns the project of some answers, rendered once a session.
+
+    Its callers only read the project: what changes one makes a copy of its own.
+    """
+    rendered: dict[str, Project] = {}
+
+    def render(**answers: Any) -> Project:
+        key = json.dumps(answers, sort_keys=True)
+        if key not in rendered:
+            folder = tmp_path_factory.mktemp("render") / "my-service"
+            rendered[key] = copy(template, folder, answers)
+        return rendered[key]
+
+    return render
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that takes a profile once for each of them, those of one on the same worker."""
+    if "profile" in metafunc.fixturenames:
+        metafunc.parametrize(
+            "profile",
+            [
+                pytest.param(answers, id=name, marks=pytest.mark.xdist_group(name))
+                for name, answers in QUESTIONNAIRE.profiles.items()
+            ],
+        )
+
+
+@pytest.fixture
+def project(profile: Answers, render: Render) -> Project:
+    """The project of a profile, to be read only."""
+    return render(**profile)

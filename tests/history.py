@@ -1,0 +1,111 @@
+"""Histories: the template in a repository with releases, and projects that follow them."""
+
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from copier import run_copy, run_update
+from rendering import Project
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A folder under git."""
+
+    path: Path
+
+    def git(self, *arguments: str) -> str:
+        """Run git and return what it prints.
+
+        Raises subprocess.CalledProcessError when it fails.
+        """
+        command = ["git", "-c", "user.name=Test", "-c", "user.email=test@example.com", *arguments]
+        ran = subprocess.run(command, cwd=self.path, check=True, capture_output=True, text=True)
+        return ran.stdout
+
+    def commit(self, message: str = "Change") -> None:
+        """Commit everything as it is, also where nothing changed."""
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--allow-empty", "--message", message)
+
+    def edit(self, name: str | Path, old: str, new: str) -> None:
+        """Replace the one place of a file that reads `old`."""
+        text = self.read(name)
+        assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {name}"
+        self.write(name, text.replace(old, new))
+
+    def read(self, name: str | Path) -> str:
+        """Return the text of a file."""
+        return (self.path / name).read_text()
+
+    def write(self, name: str | Path, text: str) -> None:
+        """Write a file."""
+        (self.path / name).parent.mkdir(parents=True, exist_ok=True)
+        (self.path / name).write_text(text)
+
+    @property
+    def changes(self) -> list[str]:
+        """What differs from the last commit: lines of `git status`, untracked files included."""
+        return self.git("status", "--porcelain", "--untracked-files=all").splitlines()
+
+
+@dataclass(frozen=True)
+class TemplateRepository(Repository):
+    """The template with its releases. A project is made from the newest one."""
+
+    def release(self, tag: str) -> None:
+        """Commit everything as it is and give it a version."""
+        self.commit(tag)
+        self.git("tag", tag)
+
+    def copy(self, destination: Path, answers: Mapping[str, Any] | None = None) -> "TrackedProject":
+        """Make a project of the newest release and commit it."""
+        data = dict(answers or {})
+        run_copy(str(self.path), destination, data=data, defaults=True, quiet=True)
+        project = TrackedProject(destination)
+        project.git("init", "--quiet")
+        project.commit("Start")
+        return project
+
+
+@dataclass(frozen=True)
+class TrackedProject(Repository):
+    """A generated project, committed."""
+
+    def update(self, answers: Mapping[str, Any] | None = None) -> None:
+        """Commit what there is and take the newest release, without --trust and unasked.
+
+        Raises what Copier raises.
+        """
+        self.commit()
+        data = dict(answers or {})
+        run_update(self.path, data=data, defaults=True, overwrite=True, quiet=True)
+
+    @property
+    def rendered(self) -> Project:
+        """The project as the other tests see one."""
+        return Project(self.path)
+
+    @property
+    def conflicts(self) -> list[str]:
+        """The files that an update left in conflict, or whose changes it could not apply."""
+        unmerged = self.git("diff", "--name-only", "--diff-filter=U").splitlines()
+        return unmerged + [str(path) for path in self.path.rglob("*.rej")]
+
+    @property
+    def contents(self) -> dict[str, str]:
+        """The text of each file that git does not ignore, by its name."""
+        names = self.git("ls-files", "--cached", "--others", "--exclude-standard", "--deduplicate")
+        return {n: self.read(n) for n in names.splitlines() if (self.path / n).exists()}
+
+
+def template_repository(snapshot: Path, destination: Path) -> TemplateRepository:
+    """Put a copy of the template under git, its files released as v1.0.0."""
+    shutil.copytree(snapshot, destination)
+    repository = TemplateRepository(destination)
+    repository.git("init", "--quiet")
+    repository.release("v1.0.0")
+    return repository

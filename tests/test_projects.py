@@ -1,0 +1,292 @@
+"""The generated projects pass their own checks, step by step as their owners would take them.
+
+Each check that matters is also seen to fail on a mistake that it is there for.
+"""
+
+import json
+import random
+import shlex
+import string
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from interpreters import require_python
+from jinja2 import Environment, FileSystemLoader
+from profiles import QUESTIONNAIRE, ROOT
+from workshop import Workshop, free_port, generate
+
+pytestmark = pytest.mark.slow
+
+# A framework and a database; a framework and its dependency groups.
+Stack = tuple[str, str]
+Grouped = tuple[str, tuple[str, ...]]
+
+STACKS: list[Stack] = sorted({(row["framework"], row["database"]) for row in QUESTIONNAIRE.rows})
+DJANGO = [stack for stack in STACKS if stack[0] == "django"]
+JOBS = [stack for stack in STACKS if stack[0] == "job"]
+SERVICES = [stack for stack in STACKS if stack not in JOBS]
+ALEMBIC = [(f, database) for f, database in STACKS if f != "django" and database != "none"]
+
+FRAMEWORKS = QUESTIONNAIRE.factors["framework"]
+BARE: list[Grouped] = [(framework, ()) for framework in FRAMEWORKS]
+DOCUMENTED: list[Grouped] = [(framework, ("docs",)) for framework in FRAMEWORKS]
+TESTED: list[Grouped] = [(framework, ("test",)) for framework in FRAMEWORKS]
+
+# What the page at `/` holds.
+FRONT = {"django": "Django administration", "fastapi": "swagger-ui"}
+
+INSTALLED = (
+    "import importlib.metadata, json;"
+    "print(json.dumps(sorted(importlib.metadata.packages_distributions())))"
+)
+
+
+def on(stacks: Sequence[Stack | Grouped]) -> pytest.MarkDecorator:
+    """Run a test in the project of each of some stacks, all of one stack on one worker."""
+    names = [
+        "-".join((f, choice) if isinstance(choice, str) else (f, "only", *choice))
+        for f, choice in stacks
+    ]
+    params = [
+        pytest.param(stack, id=name, marks=pytest.mark.xdist_group(f"project {name}"))
+        for stack, name in zip(stacks, names, strict=True)
+    ]
+    return pytest.mark.parametrize("workshop", params, indirect=True)
+
+
+@pytest.fixture(scope="session")
+def workshops(
+    template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Stack | Grouped], Workshop]:
+    """A function that returns the project of a stack, locked and installed once a session.
+
+    It lies in a git repository, with all its files in the index. What a test changes, it undoes.
+    """
+    made: dict[Stack | Grouped, Workshop] = {}
+
+    def workshop(stack: Stack | Grouped) -> Workshop:
+        if stack not in made:
+            framework, choice = stack
+            answers: dict[str, Any] = {"framework": framework}
+            answers |= (
+                {"database": choice}
+                if isinstance(choice, str)
+                else {"dependency_groups": list(choice)}
+            )
+            answers["python_version"] = require_python().version
+            new = generate(template, tmp_path_factory.mktemp("project") / "my-service", answers)
+            new.ok("uv lock")
+            new.ok("uv sync --locked")
+            new.ok("git init --quiet")
+            new.ok("git add --all")
+            made[stack] = new
+        return made[stack]
+
+    return workshop
+
+
+@pytest.fixture
+def workshop(
+    request: pytest.FixtureRequest, workshops: Callable[[Stack | Grouped], Workshop]
+) -> Workshop:
+    """The project of the stack that `on` names."""
+    return workshops(request.param)
+
+
+@contextmanager
+def planted(workshop: Workshop, text: str) -> Iterator[None]:
+    """Have one more module in the project's package for a while."""
+    with workshop.changed(workshop.sources / "planted.py", text):
+        yield
+
+
+def leftovers(workshop: Workshop) -> list[str]:
+    """Return the files that neither came with the project nor are ignored by git."""
+    return workshop.ok("git ls-files --others --exclude-standard").splitlines()
+
+
+def clean(workshop: Workshop) -> None:
+    """Remove what running the project leaves: settings and data, but not the environment."""
+    workshop.ok("git clean -dffxq --exclude=/.venv")
+
+
+@on(STACKS)
+def test_the_lock_fits(workshop: Workshop) -> None:
+    workshop.ok("uv lock --check")
+    pyproject = workshop.path / "pyproject.toml"
+    text = pyproject.read_text().replace("dependencies = [", 'dependencies = [\n    "packaging",')
+    with workshop.changed(pyproject, text):
+        workshop.fails("uv lock --check", "needs to be updated")
+
+
+@on(STACKS)
+def test_ruff_finds_nothing(workshop: Workshop) -> None:
+    workshop.ok("uv run ruff check")
+    with planted(workshop, "import os\n\nassert True\n"):
+        workshop.fails("uv run ruff check --output-format concise", "F401")
+        workshop.fails("uv run ruff check --output-format concise", "S101")
+
+
+@on(STACKS)
+def test_ruff_would_change_nothing(workshop: Workshop) -> None:
+    workshop.ok("uv run ruff format --check")
+    with planted(workshop, "x = {  }\n"):
+        workshop.fails("uv run ruff format --check", "planted.py")
+
+
+@on(STACKS)
+def test_types_are_right(workshop: Workshop) -> None:
+    workshop.ok("uv run mypy")
+    with planted(workshop, "def f(x):\n    return x\n"):
+        workshop.fails("uv run mypy", "no-untyped-def")
+
+
+@on(STACKS)
+def test_its_tests_pass_and_cover(workshop: Workshop) -> None:
+    """Also beside the settings of a developer's machine; the test group's has none."""
+    settings = (workshop.path / ".env.example").read_text()
+    with workshop.changed(workshop.path / ".env", settings):
+        workshop.ok("uv run pytest --cov")
+    workshop.fails("uv run pytest --cov tests/test_logs.py", "Required test coverage of 90")
+
+
+@on(STACKS)
+def test_its_tests_fail_on_a_warning(workshop: Workshop) -> None:
+    text = 'import warnings\n\n\ndef test() -> None:\n    warnings.warn("planted")\n'
+    with workshop.changed(workshop.path / "tests" / "test_planted.py", text):
+        workshop.fails("uv run pytest tests/test_planted.py", "UserWarning: planted")
+
+
+@on(STACKS)
+def test_hooks_pass(workshop: Workshop, tmp_path: Path) -> None:
+    home = str(tmp_path)
+    workshop.ok("uv run prek validate-config", PREK_HOME=home)
+    workshop.ok("uv run prek run --all-files", PREK_HOME=home)
+    assert workshop.ok("git diff --name-only") == ""
+    with planted(workshop, "import os\n"):
+        workshop.ok("git add --all")
+        workshop.fails("uv run prek run --all-files", "Failed", PREK_HOME=home)
+    workshop.ok("git add --all")
+
+
+@on(STACKS)
+def test_a_wheel_holds_the_package_alone(workshop: Workshop, tmp_path: Path) -> None:
+    """No network: uv brings the build backend along."""
+    workshop.ok(f"uv build --offline --wheel --out-dir {shlex.quote(str(tmp_path))}")
+    [wheel] = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    folder = workshop.sources
+    modules = {str(path.relative_to(folder.parent)) for path in folder.rglob("*.py")}
+    assert {name for name in names if ".dist-info/" not in name} >= modules
+    assert {name.split("/")[0].split("-")[0] for name in names} == {workshop.package}
+
+
+@on(STACKS)
+def test_installed_modules_are_no_package_names(workshop: Workshop) -> None:
+    loader = FileSystemLoader(ROOT)
+    filters = ["jinja2_ansible_filters.AnsibleCoreFiltersExtension"]
+    jinja = Environment(loader=loader, extensions=filters)
+    questions: Any = jinja.get_template("template/_parts/questions.jinja").module
+    installed = set(json.loads(workshop.ok(shlex.join(["uv", "run", "python", "-c", INSTALLED]))))
+    names = {n for n in installed - {workshop.package} if n.isidentifier() and n == n.lower()}
+    assert len(names) > 10
+    assert sorted(n for n in names if not questions.package_problem(n)) == []
+    assert questions.package_problem(workshop.package) == ""
+
+
+@on(DJANGO)
+def test_migrations_are_complete(workshop: Workshop) -> None:
+    command = "uv run manage.py makemigrations --check --dry-run"
+    settings = (workshop.path / ".env.example").read_text()
+    models = workshop.sources / "users" / "models.py"
+    options = '\n    class Meta(AbstractUser.Meta):\n        verbose_name = "planted"\n'
+    with workshop.changed(workshop.path / ".env", settings):
+        workshop.ok(command)
+        with workshop.changed(models, models.read_text() + options):
+            workshop.fails(command, "Change Meta options on user")
+
+
+@on(DJANGO)
+def test_production_settings_are_safe(workshop: Workshop) -> None:
+    characters = string.ascii_letters + string.digits
+    production = {
+        "SECRET_KEY": "".join(random.Random(0).choices(characters, k=64)),
+        "ALLOWED_HOSTS": "www.example.com",
+        "DATABASE_URL": "sqlite:////data/db.sqlite3"
+        if workshop.project.answers["database"] == "sqlite"
+        else "postgresql://app:secret@database.example.com/app",
+    }
+    command = "uv run manage.py check --deploy --fail-level WARNING"
+    workshop.ok(command, **production)
+    workshop.fails(command, "security.W009", **production | {"SECRET_KEY": "short"})
+    workshop.fails(command, "security.W008", **production, SECURE_SSL_REDIRECT="false")
+    workshop.fails(command, "ALLOWED_HOSTS", **production | {"ALLOWED_HOSTS": ""})
+
+
+@on(ALEMBIC)
+def test_revisions_are_complete(workshop: Workshop, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/db.sqlite3"
+    models = workshop.sources / "models.py"
+    table = (
+        '\n\nclass Planted(Base):\n    __tablename__ = "planted"\n\n'
+        "    number: Mapped[int] = mapped_column(primary_key=True)\n"
+    )
+    workshop.ok("uv run alembic upgrade head", DATABASE_URL=url)
+    workshop.ok("uv run alembic check", DATABASE_URL=url)
+    with workshop.changed(models, models.read_text() + table):
+        workshop.fails("uv run alembic check", "add_table", DATABASE_URL=url)
+    workshop.ok("uv run alembic downgrade base", DATABASE_URL=url)
+    workshop.ok("uv run alembic upgrade head", DATABASE_URL=url)
+
+
+@on([*SERVICES, *[grouped for grouped in BARE if grouped[0] != "job"]])
+def test_the_message_ends_in_a_page(workshop: Workshop) -> None:
+    port = free_port()
+    framework = workshop.project.answers["framework"]
+    option = f" {port}" if framework == "django" else f" --port {port}"
+    try:
+        page = workshop.served(workshop.host_command + option, f"http://127.0.0.1:{port}/")
+        assert FRONT[framework] in page
+        assert leftovers(workshop) == []
+    finally:
+        clean(workshop)
+
+
+@on([*JOBS, *[grouped for grouped in BARE if grouped[0] == "job"]])
+def test_the_message_ends_in_a_result(workshop: Workshop) -> None:
+    try:
+        workshop.ok(shlex.join(["sh", "-c", workshop.host_command]))
+        results = workshop.path / "results.jsonl"
+        if workshop.project.answers["database"] == "none":
+            [line] = results.read_text().splitlines()
+            assert json.loads(line)["id"] == "1"
+            results.unlink()
+        assert leftovers(workshop) == []
+    finally:
+        clean(workshop)
+
+
+@on(JOBS)
+def test_a_job_explains_itself(workshop: Workshop) -> None:
+    assert "--input" in workshop.ok(f"uv run python -m {workshop.package} --help")
+
+
+@on(TESTED)
+def test_its_tests_need_no_other_group(workshop: Workshop) -> None:
+    workshop.ok("uv run pytest --cov")
+
+
+@on(DOCUMENTED)
+def test_the_documentation_is_built(workshop: Workshop, tmp_path: Path) -> None:
+    build = f"uv run --group docs sphinx-build --fail-on-warning docs {shlex.quote(str(tmp_path))}"
+    workshop.ok(build)
+    assert (tmp_path / "index.html").exists()
+    index = workshop.path / "docs" / "index.md"
+    with workshop.changed(index, index.read_text() + "\n[planted](nowhere.md)\n"):
+        workshop.fails(build, "nowhere.md")
+    test_installed_modules_are_no_package_names(workshop)

@@ -1,0 +1,249 @@
+"""The questions: what they are called, what they refuse and how, and what is recorded of them."""
+
+import keyword
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from copier import run_recopy
+from formats import untidiness
+from interpreters import environment, require_python, uv
+from jinja2 import Environment, FileSystemLoader
+from profiles import QUESTIONNAIRE, ROOT, SETTINGS, Answers
+from pytest_copier.plugin import CopierFixture
+from rendering import Project, Render, copy, refusal
+
+# What fits on a line of 80 columns behind "Validation error for question 'package_name': ".
+LONGEST_REFUSAL = 38
+MOST_ASKED = 8
+
+# The interface that people script: each question's name, and its values where they are fixed,
+# the default first. copier.yml may hold a part of it, and nothing else.
+INTERFACE: dict[str, list[str] | None] = {
+    "project_name": None,
+    "framework": ["django", "fastapi", "job"],
+    "database": ["postgres", "sqlite", "none"],
+    "base_image": ["slim", "debian", "ubuntu", "cuda"],
+    "private_dependencies": ["none", "git-https", "git-ssh", "index"],
+    "private_host": None,
+    "private_packages": None,
+    "private_index_url": None,
+    "dependency_groups": ["test", "quality", "dev", "docs"],
+    "ci": ["github", "gitlab", "none"],
+    "customize": ["false", "true"],
+    "package_name": None,
+    "description": None,
+    "python_version": ["3.14", "3.13", "3.12"],
+    "python_source": ["image", "managed", "apt"],
+    "image_layout": ["multi-stage", "single-stage"],
+    "runtime_packages": None,
+    "build_packages": None,
+    "deploy": ["none", "kubernetes"],
+    "update_bot": ["renovate", "dependabot", "none"],
+    "accelerator": ["none", "torch"],
+    "adopt": ["false", "true"],
+    "uv_version": None,
+}
+DATABASE_BY_DEFAULT = {"django": "postgres", "fastapi": "postgres", "job": "none"}
+
+# Keys of copier.yml by which a template asks for --trust, sooner or later.
+NEEDS_TRUST = {"_tasks", "_migrations", "_jinja_extensions"}
+
+# Answers that are refused, by their question. test_text.py tries text in general.
+REFUSED = {
+    "project_name": ["", " "],
+    "package_name": [
+        *["", " ", ".", "..", "a/b", "../a", "/a", "a\\b", "a.b", "a-b", "a b", "a\n", "$a"],
+        *["Abc", "1a", "_a", "a_", "é", "a" * 41, "{{ a }}"],
+        *["import", "match", "json", "django", "fastapi", "sqlalchemy", "tests", "src"],
+    ],
+    "uv_version": ["", "latest", "0.13", "0.13.8\n", "0.13.8 ", "v0.13.8"],
+}
+
+# The package that a project gets in a folder of some name, when nobody is asked.
+PACKAGES = {
+    "my-cool.service": "my_cool_service",
+    "CamelCase": "camelcase",
+    ".hidden": "hidden",
+    "2nd-try_": "nd_try",
+    "émile": "mile",
+    "123": "app",
+    "日本": "app",
+    "django": "django_app",
+    "json": "json_app",
+    "rust-just": "rust_just_app",
+    "a" * 60: "a" * 40,
+}
+
+
+@pytest.fixture(scope="session")
+def package_problem(template: Path) -> Callable[[str], str]:
+    """What the validator of `package_name` says of a name, without a whole copy."""
+    jinja = Environment(
+        loader=FileSystemLoader(template),
+        extensions=["jinja2_ansible_filters.AnsibleCoreFiltersExtension"],
+    )
+    validator = jinja.from_string(QUESTIONNAIRE.details["package_name"]["validator"])
+    return lambda name: validator.render(package_name=name).strip()
+
+
+def top_level_modules(project: Project) -> set[str]:
+    """Return what Python could import from the project's own folder."""
+    modules = {
+        f.parts[0] if len(f.parts) > 1 else f.stem for f in project.files if f.suffix == ".py"
+    }
+    return {name for name in modules if name.isidentifier()}
+
+
+def test_nothing_needs_trust() -> None:
+    assert not NEEDS_TRUST & SETTINGS.keys()
+
+
+def test_the_oldest_copier_is_the_one_that_is_tested() -> None:
+    dev = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]["dev"]
+    oldest = SETTINGS["_min_copier_version"]
+    assert f"copier>={oldest.removesuffix('.0')},<{int(oldest.split('.')[0]) + 1}" in dev
+
+
+def test_names_and_values_are_those_of_the_interface() -> None:
+    assert [name for name in INTERFACE if name in QUESTIONNAIRE.details] == list(
+        QUESTIONNAIRE.details
+    )
+    for question in QUESTIONNAIRE.closed:
+        allowed = INTERFACE[question.name]
+        values = [choice.value for choice in question.choices]
+        assert allowed is not None, question.name
+        assert values == [value for value in allowed if value in values], question.name
+    fixed = {question.name for question in QUESTIONNAIRE.closed}
+    opened = {name for name, values in INTERFACE.items() if values is None}
+    assert not fixed & opened
+
+
+@pytest.mark.parametrize("framework", DATABASE_BY_DEFAULT)
+def test_defaults(framework: str, render: Render) -> None:
+    answers = render(framework=framework).answers
+    for question in QUESTIONNAIRE.closed:
+        if question.name == "database":
+            assert answers["database"] == DATABASE_BY_DEFAULT[framework]
+        elif question.name == "dependency_groups":
+            assert answers["dependency_groups"] == ["test", "quality", "dev"]
+        elif question.name != "framework":
+            values = INTERFACE[question.name]
+            assert values is not None
+            assert str(answers[question.name]).lower() == values[0].lower()
+
+
+def test_few_questions_are_asked() -> None:
+    asked = [name for name, details in QUESTIONNAIRE.details.items() if details.get("ask", True)]
+    gated = [n for n in asked if "customize" in str(QUESTIONNAIRE.details[n].get("ask", ""))]
+    assert len(asked) - len(gated) <= MOST_ASKED
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"), [(name, answer) for name in REFUSED for answer in REFUSED[name]]
+)
+def test_a_bad_answer_is_refused_in_one_short_line(
+    question: str, answer: str, template: Path, tmp_path: Path
+) -> None:
+    refused = refusal(template, tmp_path / "project", {question: answer})
+    assert refused is not None, "it was taken"
+    assert refused[0] == question
+    assert refused[1].isprintable()
+    assert 0 < len(refused[1]) <= LONGEST_REFUSAL
+
+
+def test_a_refusal_leaves_what_was_there(template: Path, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "notes.txt").write_text("mine\n")
+    with pytest.raises(ValueError, match="'package_name'"):
+        copy(template, project, {"package_name": "1"})
+    assert [path.name for path in project.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("value", ["flask", "Django   web application", "DJANGO", ""])
+def test_only_the_values_of_a_choice_are_taken(value: str, template: Path, tmp_path: Path) -> None:
+    refused = refusal(template, tmp_path / "project", {"framework": value})
+    assert refused is not None
+    assert refused[0] == "framework"
+
+
+def test_no_package_hides_pythons_own(package_problem: Callable[[str], str]) -> None:
+    names = {*sys.stdlib_module_names, *keyword.kwlist, *keyword.softkwlist}
+    # Those with a capital or with an underscore in front no package can have anyway.
+    usual = {name for name in names if name == name.lower() and not name.startswith("_")}
+    # No statement starts with `type.`, so that this soft keyword stays a name.
+    assert {name for name in usual if not package_problem(name)} <= {"type"}
+
+
+def test_no_package_hides_what_lies_in_the_projects_folder(
+    project: Project, package_problem: Callable[[str], str]
+) -> None:
+    assert [name for name in top_level_modules(project) if not package_problem(name)] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("framework", DATABASE_BY_DEFAULT)
+def test_no_project_has_the_name_of_a_dependency(
+    framework: str, template: Path, tmp_path: Path, package_problem: Callable[[str], str]
+) -> None:
+    """uv would take the project itself for the dependency, and find no solution."""
+    python = require_python()
+    every = {"framework": framework, "database": "postgres", "python_version": python.version}
+    groups = [c.value for q in QUESTIONNAIRE.closed if q.multiselect for c in q.choices]
+    copy(template, tmp_path / "project", every | {"dependency_groups": groups})
+    subprocess.run(
+        [str(uv()), "lock", "--quiet"], cwd=tmp_path / "project", env=environment(), check=True
+    )
+    lock = tomllib.loads((tmp_path / "project" / "uv.lock").read_text())
+    names = [
+        re.sub("[-.]", "_", p["name"]) for p in lock["package"] if "editable" not in p["source"]
+    ]
+    assert len(names) > 10
+    assert [name for name in names if not package_problem(name)] == []
+
+
+@pytest.mark.parametrize(("folder", "package"), PACKAGES.items())
+def test_any_folder_name_makes_a_package(
+    folder: str, package: str, template: Path, tmp_path: Path
+) -> None:
+    assert copy(template, tmp_path / folder).answers["package_name"] == package
+    assert refusal(template, tmp_path / "named", {"package_name": package}) is None
+
+
+@pytest.mark.parametrize("text", ["", " ", " x", "x "])
+@pytest.mark.parametrize("question", ["project_name", "description"])
+def test_spaces_around_text_do_not_show(
+    question: str, text: str, template: Path, tmp_path: Path
+) -> None:
+    if refusal(template, tmp_path / "project", {question: text}) is None:
+        project = Project(tmp_path / "project")
+        assert list(untidiness("README.md", project.read("README.md"))) == []
+
+
+def test_each_answer_is_recorded(profile: Answers, project: Project) -> None:
+    assert project.answers.keys() == QUESTIONNAIRE.details.keys()
+    assert profile.items() <= project.answers.items()
+
+
+def test_each_answer_survives_a_recopy(
+    profile: Answers, copier: CopierFixture, tmp_path: Path
+) -> None:
+    """pytest-copier's template is a git repository with a tag, as a user's is."""
+    text: dict[str, Any] = {
+        "project_name": "Ünï \"quoted\" 'x' #1",
+        "description": "C:\\new: {{ x }} %d $HOME 🚢",
+        "package_name": "notes",
+        "uv_version": "0.14.0",
+    }
+    folder = tmp_path / "project"
+    before = copier.copy(folder, **profile | text).answers
+    contents = {name: Project(folder).read(name) for name in Project(folder).files}
+    assert (profile | text).items() <= before.items()
+    run_recopy(folder, defaults=True, overwrite=True, quiet=True)
+    assert {name: Project(folder).read(name) for name in Project(folder).files} == contents

@@ -1,0 +1,38 @@
+"""This repository keeps its own rules: the tests are code too, and each pin stands once."""
+
+import re
+from pathlib import Path
+
+import pytest
+from profiles import QUESTIONNAIRE, ROOT
+from tools import run, tool
+
+# mypy takes no two modules of one name, and each of these folders has a conftest.py.
+FOLDERS = ["tests", "tests/containers"]
+
+
+def test_ruff_finds_nothing() -> None:
+    run(tool("ruff"), "check", "--no-cache", cwd=ROOT)
+
+
+def test_ruff_would_change_nothing() -> None:
+    run(tool("ruff"), "format", "--diff", "--no-cache", cwd=ROOT)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_types_are_right(folder: str, tmp_path: Path) -> None:
+    modules = [str(path) for path in (ROOT / folder).glob("*.py")]
+    # A cache of its own: processes that write to one at the same time break it.
+    cache = f"--cache-dir={tmp_path}"
+    run(tool("mypy"), "--no-error-summary", cache, *modules, cwd=ROOT)
+
+
+@pytest.mark.parametrize("question", ["uv_version", "python_version"])
+def test_a_pin_stands_in_copier_yml_alone(question: str) -> None:
+    details = QUESTIONNAIRE.details[question]
+    versions = details.get("choices", [details["default"]])
+    pin = re.compile("|".join(rf"(?<![\d.]){re.escape(version)}(?![\d])" for version in versions))
+    template = [path for path in (ROOT / "template").rglob("*") if path.is_file()]
+    found = [str(path.relative_to(ROOT)) for path in template if pin.search(path.read_text())]
+    assert found == []
