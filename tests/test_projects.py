@@ -8,7 +8,7 @@ import random
 import shlex
 import string
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,25 +16,56 @@ from typing import Any
 import pytest
 from interpreters import require_python
 from jinja2 import Environment, FileSystemLoader
-from profiles import QUESTIONNAIRE, ROOT
+from profiles import QUESTIONNAIRE, ROOT, Answers
 from workshop import Workshop, free_port, generate
 
 pytestmark = pytest.mark.slow
 
-# A framework and a database; a framework and its dependency groups.
-Stack = tuple[str, str]
-Grouped = tuple[str, tuple[str, ...]]
-
-STACKS: list[Stack] = sorted({(row["framework"], row["database"]) for row in QUESTIONNAIRE.rows})
-DJANGO = [stack for stack in STACKS if stack[0] == "django"]
-JOBS = [stack for stack in STACKS if stack[0] == "job"]
-SERVICES = [stack for stack in STACKS if stack not in JOBS]
-ALEMBIC = [(f, database) for f, database in STACKS if f != "django" and database != "none"]
-
 FRAMEWORKS = QUESTIONNAIRE.factors["framework"]
-BARE: list[Grouped] = [(framework, ()) for framework in FRAMEWORKS]
-DOCUMENTED: list[Grouped] = [(framework, ("docs",)) for framework in FRAMEWORKS]
-TESTED: list[Grouped] = [(framework, ("test",)) for framework in FRAMEWORKS]
+
+
+def gpu(framework: str, database: str, accelerator: str) -> Answers:
+    """Return the answers of a project on CUDA's base image."""
+    answers = {"framework": framework, "database": database}
+    return answers | {"base_image": "cuda", "accelerator": accelerator}
+
+
+# The projects that the tests are about, by name. What an answer puts into the code is in them.
+PLAIN: dict[str, Answers] = {
+    "-".join(stack): {"framework": stack[0], "database": stack[1]}
+    for stack in sorted({(row["framework"], row["database"]) for row in QUESTIONNAIRE.rows})
+}
+# CUDA's base image brings code of its own. PyTorch is not installed: it takes gigabytes.
+GPU: dict[str, Answers] = {
+    "django-cuda": gpu("django", "sqlite", "none"),
+    "fastapi-cuda": gpu("fastapi", "none", "none"),
+    "fastapi-torch": gpu("fastapi", "none", "torch"),
+    "fastapi-postgres-torch": gpu("fastapi", "postgres", "torch"),
+    "job-cuda": gpu("job", "none", "none"),
+    "job-torch": gpu("job", "none", "torch"),
+    "job-postgres-cuda": gpu("job", "postgres", "none"),
+}
+STACKS = PLAIN | GPU
+
+
+def grouped(*groups: str) -> dict[str, Answers]:
+    """Return a project of each framework with those dependency groups alone."""
+    return {
+        "-".join((f, "only", *groups)): {"framework": f, "dependency_groups": list(groups)}
+        for f in FRAMEWORKS
+    }
+
+
+BARE, DOCUMENTED, TESTED = grouped(), grouped("docs"), grouped("test")
+PROJECTS = STACKS | BARE | DOCUMENTED | TESTED
+
+
+def of(projects: dict[str, Answers], *frameworks: str) -> list[str]:
+    """Return the names of the projects whose framework is one of those."""
+    return [name for name, answers in projects.items() if answers["framework"] in frameworks]
+
+
+ALEMBIC = [n for n in of(STACKS, "fastapi", "job") if STACKS[n]["database"] == "postgres"]
 
 # What the page at `/` holds.
 FRONT = {"django": "Django administration", "fastapi": "swagger-ui"}
@@ -45,55 +76,39 @@ INSTALLED = (
 )
 
 
-def on(stacks: Sequence[Stack | Grouped]) -> pytest.MarkDecorator:
-    """Run a test in the project of each of some stacks, all of one stack on one worker."""
-    names = [
-        "-".join((f, choice) if isinstance(choice, str) else (f, "only", *choice))
-        for f, choice in stacks
-    ]
-    params = [
-        pytest.param(stack, id=name, marks=pytest.mark.xdist_group(f"project {name}"))
-        for stack, name in zip(stacks, names, strict=True)
-    ]
+def on(names: Iterable[str]) -> pytest.MarkDecorator:
+    """Run a test in each of some projects, all of one project on one worker."""
+    params = [pytest.param(n, marks=pytest.mark.xdist_group(f"project {n}")) for n in names]
     return pytest.mark.parametrize("workshop", params, indirect=True)
 
 
 @pytest.fixture(scope="session")
 def workshops(
     template: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[Stack | Grouped], Workshop]:
-    """A function that returns the project of a stack, locked and installed once a session.
+) -> Callable[[str], Workshop]:
+    """A function that returns a project by name, locked and installed once a session.
 
     It lies in a git repository, with all its files in the index. What a test changes, it undoes.
     """
-    made: dict[Stack | Grouped, Workshop] = {}
+    made: dict[str, Workshop] = {}
 
-    def workshop(stack: Stack | Grouped) -> Workshop:
-        if stack not in made:
-            framework, choice = stack
-            answers: dict[str, Any] = {"framework": framework}
-            answers |= (
-                {"database": choice}
-                if isinstance(choice, str)
-                else {"dependency_groups": list(choice)}
-            )
-            answers["python_version"] = require_python().version
+    def workshop(name: str) -> Workshop:
+        if name not in made:
+            answers = PROJECTS[name] | {"python_version": require_python().version}
             new = generate(template, tmp_path_factory.mktemp("project") / "my-service", answers)
             new.ok("uv lock")
             new.ok("uv sync --locked")
             new.ok("git init --quiet")
             new.ok("git add --all")
-            made[stack] = new
-        return made[stack]
+            made[name] = new
+        return made[name]
 
     return workshop
 
 
 @pytest.fixture
-def workshop(
-    request: pytest.FixtureRequest, workshops: Callable[[Stack | Grouped], Workshop]
-) -> Workshop:
-    """The project of the stack that `on` names."""
+def workshop(request: pytest.FixtureRequest, workshops: Callable[[str], Workshop]) -> Workshop:
+    """The project that `on` names."""
     return workshops(request.param)
 
 
@@ -199,7 +214,7 @@ def test_installed_modules_are_no_package_names(workshop: Workshop) -> None:
     assert questions.package_problem(workshop.package) == ""
 
 
-@on(DJANGO)
+@on(of(STACKS, "django"))
 def test_migrations_are_complete(workshop: Workshop) -> None:
     command = "uv run manage.py makemigrations --check --dry-run"
     settings = (workshop.path / ".env.example").read_text()
@@ -211,7 +226,7 @@ def test_migrations_are_complete(workshop: Workshop) -> None:
             workshop.fails(command, "Change Meta options on user")
 
 
-@on(DJANGO)
+@on(of(STACKS, "django"))
 def test_production_settings_are_safe(workshop: Workshop) -> None:
     characters = string.ascii_letters + string.digits
     production = {
@@ -244,7 +259,7 @@ def test_revisions_are_complete(workshop: Workshop, tmp_path: Path) -> None:
     workshop.ok("uv run alembic upgrade head", DATABASE_URL=url)
 
 
-@on([*SERVICES, *[grouped for grouped in BARE if grouped[0] != "job"]])
+@on(of(STACKS | BARE, "django", "fastapi"))
 def test_the_message_ends_in_a_page(workshop: Workshop) -> None:
     port = free_port()
     framework = workshop.project.answers["framework"]
@@ -257,7 +272,7 @@ def test_the_message_ends_in_a_page(workshop: Workshop) -> None:
         clean(workshop)
 
 
-@on([*JOBS, *[grouped for grouped in BARE if grouped[0] == "job"]])
+@on(of(STACKS | BARE, "job"))
 def test_the_message_ends_in_a_result(workshop: Workshop) -> None:
     try:
         workshop.ok(shlex.join(["sh", "-c", workshop.host_command]))
@@ -271,7 +286,7 @@ def test_the_message_ends_in_a_result(workshop: Workshop) -> None:
         clean(workshop)
 
 
-@on(JOBS)
+@on(of(STACKS, "job"))
 def test_a_job_explains_itself(workshop: Workshop) -> None:
     assert "--input" in workshop.ok(f"uv run python -m {workshop.package} --help")
 

@@ -222,6 +222,11 @@ def test_a_raised_uv_pin_does_not_clash(releases: TemplateRepository, make: Make
         ({"framework": "django"}, EVERY_GROUP),
         ({"framework": "fastapi"}, {"dependency_groups": []}),
         ({"framework": "job"}, {"dependency_groups": ["docs"]}),
+        ({"framework": "fastapi"}, {"base_image": "debian"}),
+        ({"base_image": "ubuntu"}, {"python_source": "apt"}),
+        ({"framework": "job"}, {"base_image": "cuda", "accelerator": "torch"}),
+        ({"framework": "fastapi"}, {"build_packages": "git", "runtime_packages": "libgomp1"}),
+        ({"image_layout": "multi-stage"}, {"image_layout": "single-stage"}),
     ],
     ids=str,
 )
@@ -252,6 +257,43 @@ def test_edits_survive(releases: TemplateRepository, make: MakeProject) -> None:
     assert project.read(main) == f"# Theirs.\n{edited}"
     assert project.read("src/my_service/mine.py") == "MINE = 1\n"
     assert not (project.path / "tests/test_logs.py").exists()
+
+
+def edit_every_kind_of_file(project: TrackedProject) -> None:
+    """Do what an owner does in a first year: to code, dependencies, containers and texts."""
+    project.write("src/my_service/__init__.py", '"""Mine."""\n')
+    project.write("src/my_service/mine.py", "MINE = 1\n")
+    uv_add(project, "celery")
+    project.edit("compose.yaml", "\nservices:\n", "\nservices:\n  mine:\n    image: valkey:9\n\n")
+    project.write("justfile", project.read("justfile") + "\nmine:\n    echo mine\n")
+    project.edit("README.md", "\n## Test\n", "\nThis is mine.\n\n## Test\n")
+    project.write(".env.example", project.read(".env.example") + "MINE=1\n")
+    project.write(".dockerignore", project.read(".dockerignore") + "!mine\n")
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_an_edited_project_moves_to_multi_stage(make: MakeProject, framework: str) -> None:
+    """One answer is all it takes, and the edits are where they were."""
+    answers = {"framework": framework, "python_version": require_python().version}
+    project = make(**answers, image_layout="single-stage")
+    edit_every_kind_of_file(project)
+    project.update({"image_layout": "multi-stage"})
+    assert project.conflicts == []
+    fresh = make(**answers, image_layout="multi-stage")
+    edit_every_kind_of_file(fresh)
+    assert project.contents == fresh.contents | {ANSWERS_FILE: project.read(ANSWERS_FILE)}
+
+
+@pytest.mark.parametrize("before", ["WORKDIR /app\n", "COPY src src\n", "USER 10001:0\n"])
+def test_a_line_in_the_dockerfile_survives_another_layout(make: MakeProject, before: str) -> None:
+    """Every other line of the file changes: it may end in a conflict, but never vanishes."""
+    project = make(framework="fastapi", image_layout="single-stage")
+    mine = "RUN echo mine\n"
+    project.edit("Dockerfile", before, f"{mine}{before}")
+    project.update({"image_layout": "multi-stage"})
+    assert mine in project.read("Dockerfile")
+    assert "AS production" in project.read("Dockerfile")
+    assert ("<<<<<<<" in project.read("Dockerfile")) == (project.conflicts == ["Dockerfile"])
 
 
 def test_a_conflict_is_noticed(releases: TemplateRepository, make: MakeProject) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from engine import STRICT, Image, docker, docker_ok
+from history import template_repository
 from profiles import QUESTIONNAIRE
 from rendering import copy
 from stacks import BASES, FRAMEWORKS, MULTI_STAGE, SINGLE, STACKS, Stack, only
@@ -202,6 +203,34 @@ def test_single_stage_keeps_uv_and_nothing_of_its_cache(stack: Stack) -> None:
     ).splitlines()
     (sync,) = (int(line.split()[0]) for line in largest if "uv sync" in line)
     assert sync < 1.3 * environment
+
+
+@pytest.mark.stacks("single-stage")
+def test_single_stage_moves_to_multi_stage(stack: Stack, template: Path, tmp_path: Path) -> None:
+    """S1.1: one answer in an update, on a project with code and a dependency of its own."""
+    releases = template_repository(template, tmp_path / "slipway")
+    tracked = releases.copy(tmp_path / stack.project.name, stack.answers)
+    package = stack.package.name
+    tracked.write(f"src/{package}/mine.py", "import six\n")
+    tracked.edit("pyproject.toml", "dependencies = [\n", 'dependencies = [\n    "six",\n')
+    moved = Stack(stack.name, stack.answers, tracked.path)
+    docker_ok("buildx", "bake", "lock", cwd=tracked.path)
+    try:
+        moved.built["production"] = moved.build()
+        before = moved.python(f"import {package}.mine as m; print(m.six.__version__)")
+        tracked.update({"image_layout": "multi-stage"})
+        assert tracked.conflicts == []
+        moved = Stack(
+            stack.name,
+            {**stack.answers, "image_layout": "multi-stage"},
+            tracked.path,
+            {},
+            moved.builds,
+        )
+        assert moved.python(f"import {package}.mine as m; print(m.six.__version__)") == before
+        assert "usr/local/bin/uv" not in moved.image().files()
+    finally:
+        moved.remove_images()
 
 
 @pytest.mark.stacks(*SINGLE)
