@@ -4,8 +4,11 @@ Each check that matters is also seen to fail on a mistake that it is there for.
 """
 
 import json
+import os
 import random
+import re
 import shlex
+import shutil
 import string
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
@@ -35,7 +38,7 @@ PLAIN: dict[str, Answers] = {
     "-".join(stack): {"framework": stack[0], "database": stack[1]}
     for stack in sorted({(row["framework"], row["database"]) for row in QUESTIONNAIRE.rows})
 }
-# CUDA's base image brings code of its own. PyTorch is not installed: it takes gigabytes.
+# CUDA's base image brings code of its own. What needs PyTorch itself is a test of its own below.
 GPU: dict[str, Answers] = {
     "django-cuda": gpu("django", "sqlite", "none"),
     "fastapi-cuda": gpu("fastapi", "none", "none"),
@@ -46,6 +49,7 @@ GPU: dict[str, Answers] = {
     "job-postgres-cuda": gpu("job", "postgres", "none"),
 }
 STACKS = PLAIN | GPU
+TORCH = [name for name, answers in GPU.items() if answers["accelerator"] == "torch"]
 
 
 def grouped(*groups: str) -> dict[str, Answers]:
@@ -58,6 +62,8 @@ def grouped(*groups: str) -> dict[str, Answers]:
 
 BARE, DOCUMENTED, TESTED = grouped(), grouped("docs"), grouped("test")
 PROJECTS = STACKS | BARE | DOCUMENTED | TESTED
+# Those whose message a test follows.
+STARTED = {name: answers for name, answers in (STACKS | BARE).items() if name not in TORCH}
 
 
 def of(projects: dict[str, Answers], *frameworks: str) -> list[str]:
@@ -259,7 +265,7 @@ def test_revisions_are_complete(workshop: Workshop, tmp_path: Path) -> None:
     workshop.ok("uv run alembic upgrade head", DATABASE_URL=url)
 
 
-@on(of(STACKS | BARE, "django", "fastapi"))
+@on(of(STARTED, "django", "fastapi"))
 def test_the_message_ends_in_a_page(workshop: Workshop) -> None:
     port = free_port()
     framework = workshop.project.answers["framework"]
@@ -272,12 +278,14 @@ def test_the_message_ends_in_a_page(workshop: Workshop) -> None:
         clean(workshop)
 
 
-@on(of(STACKS | BARE, "job"))
+@on(of(STARTED, "job"))
 def test_the_message_ends_in_a_result(workshop: Workshop) -> None:
     try:
         workshop.ok(shlex.join(["sh", "-c", workshop.host_command]))
         results = workshop.path / "results.jsonl"
-        if workshop.project.answers["database"] == "none":
+        if (workshop.sources / "training.py").exists():
+            assert list((workshop.path / "training").glob("model.*"))
+        elif workshop.project.answers["database"] == "none":
             [line] = results.read_text().splitlines()
             assert json.loads(line)["id"] == "1"
             results.unlink()
@@ -289,6 +297,21 @@ def test_the_message_ends_in_a_result(workshop: Workshop) -> None:
 @on(of(STACKS, "job"))
 def test_a_job_explains_itself(workshop: Workshop) -> None:
     assert "--input" in workshop.ok(f"uv run python -m {workshop.package} --help")
+
+
+@on(TORCH)
+def test_with_pytorch_itself(workshop: Workshop, tmp_path: Path) -> None:
+    """Nothing is skipped then, and PyTorch's own types fit."""
+    if not os.environ.get("SLIPWAY_PYTORCH"):
+        pytest.skip("this downloads 3 GB: set SLIPWAY_PYTORCH=1 to do it")
+    # The environment of the other tests stays without it.
+    place = {"UV_PROJECT_ENVIRONMENT": str(tmp_path / "venv")}
+    try:
+        said = workshop.ok("uv run --group gpu pytest --cov", **place)
+        assert re.search(r"=+ \d+ passed in ", said)
+        workshop.ok("uv run --group gpu mypy", **place)
+    finally:
+        shutil.rmtree(tmp_path / "venv", ignore_errors=True)
 
 
 @on(TESTED)

@@ -79,11 +79,22 @@ class Image:
 
     def layer_size(self, digest: str) -> int:
         """Return the size in bytes of one layer's uncompressed archive."""
+        return self._layer(digest).getbuffer().nbytes
+
+    def layer_files(self, digest: str) -> list[str]:
+        """Return the paths of the files in one layer, without a leading slash."""
+        with tarfile.open(fileobj=self._layer(digest)) as archive:
+            return [member.name for member in archive.getmembers() if not member.isdir()]
+
+    def _layer(self, digest: str) -> io.BytesIO:
+        """Return one layer's uncompressed archive."""
         saved = subprocess.run(
             ["docker", "image", "save", self.reference], capture_output=True, check=True
         ).stdout
         with tarfile.open(fileobj=io.BytesIO(saved)) as archive:
-            return archive.getmember(f"blobs/sha256/{digest.removeprefix('sha256:')}").size
+            layer = archive.extractfile(f"blobs/sha256/{digest.removeprefix('sha256:')}")
+            assert layer
+            return io.BytesIO(layer.read())
 
     def files(self) -> dict[str, tarfile.TarInfo]:
         """Return what a container of this image sees, by path without a leading slash."""
