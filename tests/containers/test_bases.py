@@ -6,6 +6,7 @@ The rows that the docstrings name are those of the articles that the template an
 import re
 import shutil
 import time
+import uuid
 from pathlib import Path
 
 import pytest
@@ -289,7 +290,9 @@ def test_multi_stage_is_half_of_single_stage(stack: Stack, tmp_path: Path, templ
         for layout in (single, multi):
             sizes[layout.name] = layout.build().size()
             manifest = layout.project / "pyproject.toml"
-            manifest.write_text(manifest.read_text().replace('version = "0.1.0"', 'version = "1"'))
+            # One that no earlier run has left in the cache.
+            version = f'version = "0.1.0+{uuid.uuid4().hex}"'
+            manifest.write_text(manifest.read_text().replace('version = "0.1.0"', version))
             docker_ok("buildx", "bake", "lock", cwd=layout.project)
             begin = time.monotonic()
             layout.build()
