@@ -213,7 +213,9 @@ def test_installed_modules_are_no_package_names(workshop: Workshop) -> None:
     filters = ["jinja2_ansible_filters.AnsibleCoreFiltersExtension"]
     jinja = Environment(loader=loader, extensions=filters)
     questions: Any = jinja.get_template("template/_parts/questions.jinja").module
-    installed = set(json.loads(workshop.ok(shlex.join(["uv", "run", "python", "-c", INSTALLED]))))
+    # Quiet, as uv says so beside the output where it builds the project anew.
+    command = shlex.join(["uv", "run", "--quiet", "python", "-c", INSTALLED])
+    installed = set(json.loads(workshop.ok(command)))
     names = {n for n in installed - {workshop.package} if n.isidentifier() and n == n.lower()}
     assert len(names) > 10
     assert sorted(n for n in names if not questions.package_problem(n)) == []
