@@ -1,14 +1,19 @@
 """Histories: the template in a repository with releases, and projects that follow them."""
 
+import io
 import shutil
 import subprocess
 from collections.abc import Mapping
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from copier import run_copy, run_update
+from copier import run_copy, run_recopy, run_update
 from rendering import Project
+
+# The folders that an update never writes to, but for the starter code of a new answer.
+OWN_FOLDERS = ("src", "tests", "migrations", "docs")
 
 
 @dataclass(frozen=True)
@@ -61,10 +66,15 @@ class TemplateRepository(Repository):
         self.commit(tag)
         self.git("tag", tag)
 
-    def copy(self, destination: Path, answers: Mapping[str, Any] | None = None) -> "TrackedProject":
-        """Make a project of the newest release and commit it."""
+    def copy(
+        self,
+        destination: Path,
+        answers: Mapping[str, Any] | None = None,
+        release: str | None = None,
+    ) -> "TrackedProject":
+        """Make a project of a release, the newest by default, and commit it."""
         data = dict(answers or {})
-        run_copy(str(self.path), destination, data=data, defaults=True, quiet=True)
+        run_copy(str(self.path), destination, data=data, vcs_ref=release, defaults=True, quiet=True)
         project = TrackedProject(destination)
         project.git("init", "--quiet")
         project.commit("Start")
@@ -75,14 +85,21 @@ class TemplateRepository(Repository):
 class TrackedProject(Repository):
     """A generated project, committed."""
 
-    def update(self, answers: Mapping[str, Any] | None = None) -> None:
+    def update(self, answers: Mapping[str, Any] | None = None, **options: Any) -> str:
         """Commit what there is and take the newest release, without --trust and unasked.
 
-        Raises what Copier raises.
+        Returns what Copier says. Raises what Copier raises.
         """
         self.commit()
-        data = dict(answers or {})
-        run_update(self.path, data=data, defaults=True, overwrite=True, quiet=True)
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()) as said:
+            data = dict(answers or {})
+            run_update(self.path, data=data, defaults=True, overwrite=True, **options)
+        return said.getvalue()
+
+    def recopy(self) -> None:
+        """Commit what there is and have everything written anew."""
+        self.commit()
+        run_recopy(self.path, defaults=True, overwrite=True, quiet=True)
 
     @property
     def rendered(self) -> Project:
@@ -96,10 +113,28 @@ class TrackedProject(Repository):
         return unmerged + [str(path) for path in self.path.rglob("*.rej")]
 
     @property
+    def removed(self) -> list[str]:
+        """The files of the last commit that an update took away."""
+        return self.git("diff", "--name-only", "--diff-filter=D").splitlines()
+
+    @property
+    def bytes(self) -> dict[str, bytes]:
+        """What is in each file that git does not ignore, by its name."""
+        listed = self.git("ls-files", "--cached", "--others", "--exclude-standard", "--deduplicate")
+        paths = {name: self.path / name for name in listed.splitlines()}
+        return {name: path.read_bytes() for name, path in paths.items() if path.exists()}
+
+    @property
     def contents(self) -> dict[str, str]:
         """The text of each file that git does not ignore, by its name."""
-        names = self.git("ls-files", "--cached", "--others", "--exclude-standard", "--deduplicate")
-        return {n: self.read(n) for n in names.splitlines() if (self.path / n).exists()}
+        return {name: content.decode() for name, content in self.bytes.items()}
+
+    @property
+    def code(self) -> dict[str, str]:
+        """The part of the contents that is its owner's alone."""
+        return {
+            name: text for name, text in self.contents.items() if Path(name).parts[0] in OWN_FOLDERS
+        }
 
 
 def template_repository(snapshot: Path, destination: Path) -> TemplateRepository:

@@ -22,6 +22,9 @@ Answers = dict[str, Any]
 Row = Mapping[str, str]
 Pair = frozenset[tuple[str, str]]
 
+# The question that leaves out the starter code.
+ADOPT = "adopt"
+
 # What a row holds for a question that its other answers leave out.
 UNASKED = "(unasked)"
 
@@ -106,8 +109,18 @@ class Questionnaire:
 
     @cached_property
     def rows(self) -> list[Row]:
-        """Rows such that each pair of values that can go together stands in one of them."""
-        rows: list[Row] = covertable.make(self.factors, constraints=list(self._constraints()))
+        """Rows such that each pair of values that can go together stands in one of them.
+
+        An adopted project has no starter code. So that no pair stands in such a one alone, the
+        others have all pairs, and adopted ones come on top, each value in one of them.
+        """
+        factors = self.factors | ({ADOPT: ["false"]} if ADOPT in self.factors else {})
+        rows: list[Row] = covertable.make(factors, constraints=list(self._constraints()))
+        seen: set[tuple[str, str]] = set()
+        for row in list(rows):
+            if ADOPT in row and not row.items() - {(ADOPT, "false")} <= seen:
+                seen |= row.items()
+                rows.append({**row, ADOPT: "true"})
         return sorted(rows, key=self.name)
 
     @cached_property

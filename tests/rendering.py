@@ -2,7 +2,8 @@
 
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +12,7 @@ from unittest import mock
 
 import yaml
 from copier import run_copy
+from jinja2 import Environment
 from profiles import ROOT
 
 # What generating a project needs; the rest of the repository is about the template.
@@ -26,9 +28,14 @@ class Project:
 
     @cached_property
     def answers(self) -> dict[str, Any]:
-        """The recorded answers, without Copier's own entries."""
-        recorded: dict[str, Any] = yaml.safe_load((self.path / ANSWERS_FILE).read_text())
-        return {name: value for name, value in recorded.items() if not name.startswith("_")}
+        """The recorded answers to questions."""
+        return {n: v for n, v in self._recorded.items() if n[0] != "_" and n != "starter"}
+
+    @property
+    def starter(self) -> list[str]:
+        """The recorded groups of starter code that were written."""
+        groups: list[str] = self._recorded["starter"]
+        return groups
 
     @cached_property
     def files(self) -> list[Path]:
@@ -40,6 +47,11 @@ class Project:
         """Return a file's text, its line ends untouched."""
         return (self.path / name).read_bytes().decode()
 
+    @cached_property
+    def _recorded(self) -> dict[str, Any]:
+        recorded: dict[str, Any] = yaml.safe_load((self.path / ANSWERS_FILE).read_text())
+        return recorded
+
 
 # What Copier says of an answer that a question's or a choice's validator turns down.
 _REFUSED = re.compile(
@@ -47,6 +59,28 @@ _REFUSED = re.compile(
 )
 
 Render = Callable[..., Project]
+
+
+@contextmanager
+def compiled_once() -> Iterator[None]:
+    """Keep what Jinja has compiled: Copier has it compile each path and each file of a copy anew."""
+    compiled: dict[object, object] = {}
+    compile_anew = Environment.compile
+
+    def compile_once(
+        environment: Environment, source: Any, name: Any = None, file: Any = None, *rest: Any
+    ) -> Any:
+        key = (
+            *(source, name, rest, type(environment), environment.undefined),
+            *(environment.trim_blocks, environment.lstrip_blocks),
+            *(environment.keep_trailing_newline, *sorted(environment.extensions)),
+        )
+        if key not in compiled:
+            compiled[key] = compile_anew(environment, source, name, file, *rest)
+        return compiled[key]
+
+    with mock.patch.object(Environment, "compile", compile_once):
+        yield
 
 
 def snapshot(destination: Path) -> Path:
@@ -68,7 +102,8 @@ def copy(template: Path, destination: Path, answers: Mapping[str, Any] | None = 
     tests of the command line and of updates leave it in sight.
     """
     with mock.patch("copier._main.is_git_available", return_value=False):
-        run_copy(str(template), destination, data=dict(answers or {}), defaults=True, quiet=True)
+        data = dict(answers or {})
+        run_copy(str(template), destination, data=data, defaults=True, overwrite=True, quiet=True)
     return Project(destination)
 
 

@@ -30,6 +30,8 @@ FORBIDDEN = {
     ("base_image", "ubuntu", "accelerator", "torch"): ("accelerator", "with CUDA only"),
     ("python_source", "image", "accelerator", "torch"): ("accelerator", "with CUDA only"),
     ("python_source", "apt", "accelerator", "torch"): ("python_source", "with Ubuntu only"),
+    ("ci", "gitlab", "update_bot", "dependabot"): ("update_bot", "with GitHub only"),
+    ("ci", "none", "update_bot", "dependabot"): ("update_bot", "with GitHub only"),
 }
 
 

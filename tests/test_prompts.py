@@ -162,6 +162,8 @@ def test_answers_make_the_project(template: Path, tmp_path: Path, render: Render
         terminal.answer("database")
         terminal.answer("base_image")
         terminal.answer("dependency_groups")
+        terminal.answer("ci")
+        terminal.answer("private_dependencies")
         terminal.answer("customize")
         assert terminal.leave() == 0
     expected = render(project_name="Notes API", framework="fastapi")
@@ -194,6 +196,7 @@ def test_customize_asks_the_rest(template: Path, tmp_path: Path) -> None:
         terminal.answer("image_layout", DOWN + ENTER)
         terminal.answer("runtime_packages", "gdal-bin, libpango-1.0-0" + ENTER)
         terminal.answer("build_packages", "build-essential" + ENTER)
+        terminal.answer("update_bot", DOWN + ENTER)
         assert terminal.leave() == 0
         # The first ones have left the screen by then.
         shown = terminal.asked
@@ -201,7 +204,7 @@ def test_customize_asks_the_rest(template: Path, tmp_path: Path) -> None:
         assert shown == [HELP[name] for name in ALWAYS + CUSTOMIZED][-len(shown) :]
     answers = Project(tmp_path / "my-service").answers
     packages = ["gdal-bin, libpango-1.0-0", "build-essential"]
-    expected = [package, description, "3.13", "single-stage", *packages]
+    expected = [package, description, "3.13", "single-stage", *packages, "dependabot"]
     assert [answers[name] for name in CUSTOMIZED] == expected
 
 

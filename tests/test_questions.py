@@ -13,7 +13,7 @@ import pytest
 from copier import run_recopy
 from formats import untidiness
 from interpreters import environment, require_python, uv
-from jinja2 import Environment, FileSystemLoader
+from jinja2 import Environment, FileSystemLoader, Template
 from profiles import QUESTIONNAIRE, ROOT, SETTINGS, Answers
 from pytest_copier.plugin import CopierFixture
 from rendering import Project, Render, copy, refusal
@@ -29,12 +29,12 @@ INTERFACE: dict[str, list[str] | None] = {
     "framework": ["django", "fastapi", "job"],
     "database": ["postgres", "sqlite", "none"],
     "base_image": ["slim", "debian", "ubuntu", "cuda"],
+    "dependency_groups": ["test", "quality", "dev", "docs"],
+    "ci": ["github", "gitlab", "none"],
     "private_dependencies": ["none", "git-https", "git-ssh", "index"],
     "private_host": None,
     "private_packages": None,
     "private_index_url": None,
-    "dependency_groups": ["test", "quality", "dev", "docs"],
-    "ci": ["github", "gitlab", "none"],
     "customize": ["false", "true"],
     "package_name": None,
     "description": None,
@@ -62,8 +62,73 @@ REFUSED = {
         *["Abc", "1a", "_a", "a_", "é", "a" * 41, "{{ a }}"],
         *["import", "match", "json", "django", "fastapi", "sqlalchemy", "tests", "src"],
     ],
+    "private_host": [
+        *["", " ", "GitHub.com", "https://github.com", "github.com/acme", "git@github.com", "a b"],
+        *["-a", "a:", "a:0", "a:x", "a:123456", "github.com\n", "{{ a }}"],
+    ],
+    "private_packages": ["billing @ https://github.com/billing.whl", "billing 1.2", "$a", "a\tb"],
+    "private_index_url": [
+        *[
+            "",
+            "pypi.example.com",
+            "http://pypi.example.com/",
+            "https://",
+            "https://a?b",
+            "https://a b",
+        ],
+        *[
+            "https://user:token@pypi.example.com/simple/",
+            "https://token@a/",
+            "https://a/\n",
+            'https://"',
+        ],
+    ],
     "uv_version": ["", "latest", "0.13", "0.13.8\n", "0.13.8 ", "v0.13.8"],
 }
+
+# Lists of private packages by their kind, and why they are refused or that they are not.
+GIT = "billing @ git+https://github.com/acme/billing.git"
+SSH = "billing @ git+ssh://git@github.com/acme/billing.git"
+PRIVATE = [
+    ("git-https", "", None),
+    ("git-https", GIT, None),
+    ("git-https", f"{GIT}@v1.2.0, ledger[a,b]@git+https://github.com/acme/ledger", None),
+    (
+        "git-https",
+        f"{GIT}@feature/x#subdirectory=python/billing\n{GIT.replace('billing', 'b')}",
+        None,
+    ),
+    ("git-https", f"{GIT} ; python_version < \"3.15\" and sys_platform == 'linux'", None),
+    ("git-https", "billing", "NAME @ git+https://HOST/PATH"),
+    ("git-https", "billing==1.2", "NAME @ git+https://HOST/PATH"),
+    ("git-https", SSH, "NAME @ git+https://HOST/PATH"),
+    ("git-https", GIT.replace("https", "http"), "NAME @ git+https://HOST/PATH"),
+    ("git-https", "billing @ https://github.com/b.whl", "NAME @ git+https://HOST/PATH"),
+    ("git-https", f"{GIT}; os_name == 'nt'", "NAME @ git+https://HOST/PATH"),
+    ("git-https", f'{GIT} ; python_version < "3\\"', "NAME @ git+https://HOST/PATH"),
+    ("git-https", f"{GIT}@v1#egg=billing", "NAME @ git+https://HOST/PATH"),
+    ("git-https", f"{GIT}@v1$(x)", "NAME @ git+https://HOST/PATH"),
+    ("git-https", GIT.replace("github", "gitlab"), "billing: not on github.com"),
+    ("git-https", GIT.replace(".com", ".com.example.org"), "billing: not on github.com"),
+    ("git-https", GIT.replace("//", "//token@"), "no credentials in it, please"),
+    ("git-https", GIT.replace("//", "//user:token@"), "no credentials in it, please"),
+    ("git-https", f"{GIT}, Billing{GIT[7:]}", "billing stands twice"),
+    ("git-ssh", SSH, None),
+    ("git-ssh", f"{SSH}@main", None),
+    ("git-ssh", GIT, "NAME @ git+ssh://git@HOST/PATH"),
+    ("git-ssh", "billing @ git@github.com:acme/billing.git", "NAME @ git+ssh://git@HOST/PATH"),
+    ("git-ssh", SSH.replace("git@", "git:password@"), "no credentials in it, please"),
+    ("git-ssh", SSH.replace("github", "gitlab"), "billing: not on github.com"),
+    ("index", "billing", None),
+    ("index", "billing>=1,<2, ledger[a, b]~=1.0; python_version >= '3.12'", None),
+    ("index", "billing==1.*\nledger", None),
+    ("index", GIT, "requirements such as name~=1.0"),
+    ("index", "billing 1.2", "requirements such as name~=1.0"),
+    ("index", "billing==", "requirements such as name~=1.0"),
+    ("index", "--index-url https://example.com", "requirements such as name~=1.0"),
+    ("index", "billing, billing", "billing stands twice"),
+    ("index", "b" * 2001, "at most 2000 characters"),
+]
 
 # The package that a project gets in a folder of some name, when nobody is asked.
 PACKAGES = {
@@ -138,10 +203,13 @@ def test_defaults(framework: str, render: Render) -> None:
             assert str(answers[question.name]).lower() == values[0].lower()
 
 
-def test_few_questions_are_asked() -> None:
-    asked = [name for name, details in QUESTIONNAIRE.details.items() if details.get("ask", True)]
-    gated = [n for n in asked if "customize" in str(QUESTIONNAIRE.details[n].get("ask", ""))]
-    assert len(asked) - len(gated) <= MOST_ASKED
+@pytest.mark.parametrize("framework", DATABASE_BY_DEFAULT)
+def test_few_questions_are_asked(framework: str, render: Render) -> None:
+    """Who answers yes to private packages, CUDA or more settings is asked more."""
+    answers = render(framework=framework).answers
+    asks = {name: str(details.get("ask", True)) for name, details in QUESTIONNAIRE.details.items()}
+    asked = [name for name, ask in asks.items() if Template(ask).render(answers) == "True"]
+    assert 0 < len(asked) <= MOST_ASKED
 
 
 @pytest.mark.parametrize(
@@ -155,6 +223,56 @@ def test_a_bad_answer_is_refused_in_one_short_line(
     assert refused[0] == question
     assert refused[1].isprintable()
     assert 0 < len(refused[1]) <= LONGEST_REFUSAL
+
+
+@pytest.mark.parametrize(("kind", "packages", "reason"), PRIVATE)
+def test_private_packages_are_requirements_of_their_kind(
+    kind: str, packages: str, reason: str | None, template: Path, tmp_path: Path
+) -> None:
+    answers = {"private_dependencies": kind, "private_packages": packages}
+    refused = refusal(template, tmp_path / "project", answers)
+    assert refused == (reason and ("private_packages", reason))
+    if refused:
+        assert len(f"Validation error for question '{refused[0]}': {refused[1]}") <= 80
+
+
+def test_private_packages_stand_in_pyproject_toml(template: Path, tmp_path: Path) -> None:
+    asked = [
+        "billing[cards] @ git+https://github.com/acme/billing.git@v1.2.0",
+        "ledger @ git+https://github.com/acme/books#subdirectory=python/ledger",
+        "Tax_Rates@git+https://github.com/acme/tax.git@main#subdirectory=rates",
+        'abacus @ git+https://github.com/acme/abacus.git ; python_version < "3.15"',
+    ]
+    answers = {"private_dependencies": "git-https", "private_packages": ", ".join(asked)}
+    project = copy(template, tmp_path / "git", answers)
+    settings = tomllib.loads(project.read("pyproject.toml"))
+    assert settings["project"]["dependencies"][-4:] == [
+        "billing[cards]", "ledger", "Tax_Rates", 'abacus; python_version < "3.15"'
+    ]  # fmt: skip
+    assert settings["tool"]["uv"]["sources"] == {
+        "billing": {"git": "https://github.com/acme/billing.git", "rev": "v1.2.0"},
+        "ledger": {"git": "https://github.com/acme/books", "subdirectory": "python/ledger"},
+        "Tax_Rates": {
+            "git": "https://github.com/acme/tax.git", "rev": "main", "subdirectory": "rates"
+        },
+        "abacus": {"git": "https://github.com/acme/abacus.git"},
+    }  # fmt: skip
+
+    url = "https://gitlab.com/api/v4/projects/1/packages/pypi/simple"
+    answers = {"private_dependencies": "index", "private_index_url": url}
+    answers["private_packages"] = "billing[cards]>=1,<2, ledger ; python_version < '3.15'"
+    project = copy(template, tmp_path / "index", answers)
+    settings = tomllib.loads(project.read("pyproject.toml"))
+    assert settings["project"]["dependencies"][-2:] == [
+        "billing[cards]>=1,<2", "ledger; python_version < '3.15'"
+    ]  # fmt: skip
+    assert settings["tool"]["uv"]["sources"] == {
+        "billing": {"index": "private"}, "ledger": {"index": "private"}
+    }  # fmt: skip
+    assert settings["tool"]["uv"]["exclude-newer-package"] == {"billing": False, "ledger": False}
+    assert settings["tool"]["uv"]["index"] == [
+        {"name": "private", "url": url, "explicit": True, "authenticate": "always"}
+    ]
 
 
 def test_a_refusal_leaves_what_was_there(template: Path, tmp_path: Path) -> None:

@@ -18,6 +18,11 @@ from pathlib import Path
 # How a strict platform runs a container: no privilege, any user, nothing to write to but /tmp.
 STRICT = ("--read-only", "--cap-drop=ALL", "--user=12345:0", "--tmpfs=/tmp")
 
+# What uv says where the network does not answer in time, which is not what a test is about: such a
+# build gets another chance.
+BUSY = "operation timed out"
+ATTEMPTS = 2
+
 
 def docker(
     *arguments: str, cwd: Path | None = None, timeout: float = 600
@@ -26,14 +31,18 @@ def docker(
 
     `timeout` is in seconds. Raises subprocess.TimeoutExpired.
     """
-    return subprocess.run(
-        ["docker", *arguments],
-        cwd=cwd,
-        capture_output=True,
-        check=False,
-        text=True,
-        timeout=timeout,
-    )
+    for _ in range(ATTEMPTS):
+        done = subprocess.run(
+            ["docker", *arguments],
+            cwd=cwd,
+            capture_output=True,
+            check=False,
+            text=True,
+            timeout=timeout,
+        )
+        if done.returncode == 0 or BUSY not in done.stdout + done.stderr:
+            break
+    return done
 
 
 def docker_ok(*arguments: str, cwd: Path | None = None, timeout: float = 600) -> str:
@@ -53,6 +62,12 @@ def engine_problem() -> str | None:
     except (FileNotFoundError, subprocess.TimeoutExpired) as error:
         return str(error)
     return None if done.returncode == 0 else (done.stderr or done.stdout).strip()
+
+
+def gateway() -> str:
+    """Return the address at which builds and containers reach this machine."""
+    form = "{{(index .IPAM.Config 0).Gateway}}"
+    return docker_ok("network", "inspect", "bridge", f"--format={form}").strip()
 
 
 @dataclass(frozen=True)
