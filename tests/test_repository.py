@@ -1,5 +1,6 @@
 """This repository keeps its own rules: the tests are code too, and each pin stands once."""
 
+import os
 import re
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from profiles import QUESTIONNAIRE, ROOT
 from tools import run, tool
 
 # mypy takes no two modules of one name, and each of these folders has a conftest.py.
-FOLDERS = ["tests", "tests/containers"]
+FOLDERS = ["tests", "tests/containers", "tests/ci"]
 
 
 def test_ruff_finds_nothing() -> None:
@@ -36,3 +37,11 @@ def test_a_pin_stands_in_copier_yml_alone(question: str) -> None:
     template = [path for path in (ROOT / "template").rglob("*") if path.is_file()]
     found = [str(path.relative_to(ROOT)) for path in template if pin.search(path.read_text())]
     assert found == []
+
+
+@pytest.mark.xdist_group("a group")
+def test_a_group_of_tests_stays_on_one_worker(request: pytest.FixtureRequest) -> None:
+    """Where it does not, fixtures that a group shares are made by each worker."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        pytest.skip("no workers")
+    assert request.node.nodeid.endswith("@a group")

@@ -1,0 +1,80 @@
+"""A docker command that stands before the real one, for pipelines on a machine without a network.
+
+It hands everything to the real command but what needs an image from the network. `buildx bake`
+needs BuildKit's own for attestations and for OCI archives, the scan needs Grype's and its database.
+
+    python stand_in_docker.py DOCKER VULNERABLE BAKE ARGUMENT...
+
+DOCKER is the real command. VULNERABLE is a file with the names of packages that the scan takes for
+vulnerable, one a line. BAKE are options for each `buildx bake`, as a shell has them.
+"""
+
+import json
+import shlex
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+
+def bake(docker: str, arguments: list[str]) -> int:
+    """Build, and write the archives that are asked for from what the engine then holds.
+
+    An archive of `docker save` is a layout of OCI as well.
+    """
+    options, tags, archives = [], {}, {}
+    words = iter(arguments)
+    for word in words:
+        text = f"--set={next(words)}" if word == "--set" else word
+        target, _, value = text.removeprefix("--set=").partition(".output=type=oci,dest=")
+        if value:
+            archives[target] = value
+        elif ".attest=" not in text:
+            options.append(text)
+        target, _, tag = text.removeprefix("--set=").partition(".tags=")
+        if tag:
+            tags[target] = tag
+    for _ in range(2):
+        ran = subprocess.run(
+            [docker, "buildx", "bake", *options], stderr=subprocess.PIPE, text=True, check=False
+        )
+        print(ran.stderr, file=sys.stderr, end="")
+        status = ran.returncode
+        # What uv says where the network does not answer in time: another chance.
+        if status == 0 or "operation timed out" not in ran.stderr:
+            break
+    for target, archive in archives.items():
+        if status == 0:
+            save = [docker, "image", "save", "--output", archive, tags[target]]
+            status = subprocess.run(save, check=False).returncode
+    return status
+
+
+def scan(vulnerable: set[str], arguments: list[str]) -> int:
+    """Say which image an archive holds, and return 2 where a package in it is vulnerable."""
+    mounts = [a.split(":") for a in arguments if a.endswith(":ro")]
+    [(archive, place, _)] = mounts
+    assert arguments[-4:] == [f"docker-archive:{place}", "--only-fixed", "--fail-on", "high"]
+    found = set()
+    with tarfile.open(archive) as image:
+        [manifest] = json.load(image.extractfile("manifest.json"))  # type: ignore[arg-type]
+        for layer in manifest["Layers"]:
+            with tarfile.open(fileobj=image.extractfile(layer)) as files:
+                names = (Path(name).name for name in files.getnames())
+                found |= {n.split("-")[0] for n in names if n.endswith(".dist-info")}
+    print(f"scanned {Path(manifest['Config']).name}: {' '.join(sorted(found))}")
+    return 2 if found & vulnerable else 0
+
+
+def main() -> int:
+    """Run the command and return its status."""
+    docker, vulnerable, options, *arguments = sys.argv[1:]
+    if arguments[:2] == ["buildx", "bake"]:
+        return bake(docker, [*shlex.split(options), *arguments[2:]])
+    if arguments[0] == "run" and any(a.startswith("anchore/grype:v") for a in arguments):
+        return scan(set(Path(vulnerable).read_text().split()), arguments)
+    return subprocess.run([docker, *arguments], check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
