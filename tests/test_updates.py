@@ -1,18 +1,23 @@
 """Projects take updates of the template without losing what their owners wrote."""
 
 import re
+import shutil
 import subprocess
 import tomllib
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
+from copier import run_recopy
 from copier.errors import UnsafeTemplateError
-from history import TemplateRepository, TrackedProject, template_repository
+from history import OWN_FOLDERS, TemplateRepository, TrackedProject, template_repository
 from interpreters import environment, require_python
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from pathspec import PathSpec
 from profiles import QUESTIONNAIRE, SETTINGS, Answers
-from rendering import ANSWERS_FILE
+from rendering import ANSWERS_FILE, Project
 
 FRAMEWORKS = QUESTIONNAIRE.factors["framework"]
 PYPROJECT = "pyproject.toml"
@@ -20,6 +25,10 @@ TEMPLATE_PYPROJECT = "template/pyproject.toml.jinja"
 # Where uv puts what it adds depends on the alphabet where a list is sorted, else it goes last.
 ADDED = ("aiohttp", "celery", "redis", "zstandard")
 EVERY_GROUP = {"dependency_groups": ["test", "quality", "dev", "docs"]}
+PRIVATE = {
+    "private_dependencies": "git-https",
+    "private_packages": "billing @ git+https://github.com/acme/billing.git@v1.2.0",
+}
 # The comment that ends the template's part of a list of dependencies.
 YOURS = re.compile(r"    # Yours: .*\n")
 
@@ -227,36 +236,249 @@ def test_a_raised_uv_pin_does_not_clash(releases: TemplateRepository, make: Make
         ({"framework": "job"}, {"base_image": "cuda", "accelerator": "torch"}),
         ({"framework": "fastapi"}, {"build_packages": "git", "runtime_packages": "libgomp1"}),
         ({"image_layout": "multi-stage"}, {"image_layout": "single-stage"}),
+        ({"framework": "job"}, PRIVATE),
+        ({"framework": "job", **PRIVATE}, {"private_dependencies": "none"}),
+        (
+            {"framework": "job", **PRIVATE},
+            {"private_dependencies": "index", "private_packages": "a"},
+        ),
     ],
     ids=str,
 )
 def test_an_answer_can_be_changed(make: MakeProject, before: Answers, answers: Answers) -> None:
+    """The template's files are as fresh ones; starter code that is new comes, the rest stays."""
     project = make(**before)
+    old = project.code
     project.update(answers)
     fresh = make(**before | answers)
     assert project.conflicts == []
     assert project.rendered.answers == fresh.rendered.answers
     # Copier writes the answers in the order in which it got them.
-    assert project.contents == fresh.contents | {ANSWERS_FILE: project.read(ANSWERS_FILE)}
+    answers_file = {ANSWERS_FILE: project.read(ANSWERS_FILE)}
+    assert project.contents == fresh.contents | old | answers_file
 
 
-def test_edits_survive(releases: TemplateRepository, make: MakeProject) -> None:
-    project = make(framework="fastapi", database="none")
-    main = Path("src/my_service/main.py")
-    edited = project.read(main) + "\n\ndef mine() -> None:\n    pass\n"
-    project.write(main, edited)
-    project.write("src/my_service/mine.py", "MINE = 1\n")
+def change_all_of_yours(releases: TemplateRepository) -> None:
+    """Let the template change each file that belongs to the users of its older releases."""
+    found = [
+        p for folder in OWN_FOLDERS for p in (releases.path / "template" / folder).rglob("*.*")
+    ]
+    assert len(found) > 50
+    for path in found:
+        path.write_text(path.read_text() + "# Theirs.\n")
+    releases.write("template/src/{{ package_name }}/logs_2.py", "# Theirs.\n")
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_what_is_yours_is_written_once(
+    releases: TemplateRepository, make: MakeProject, framework: str
+) -> None:
+    project = make(framework=framework, database="postgres", **EVERY_GROUP)
+    logs = "src/my_service/logs.py"
+    project.write(logs, "# Mine.\n")
+    project.write("src/my_service/mine.py", "# Mine.\n")
     (project.path / "tests/test_logs.py").unlink()
-    theirs = "template/src/{{ package_name }}/main.py.jinja"
-    releases.write(theirs, f"# Theirs.\n{releases.read(theirs)}")
-    logs = "template/tests/test_logs.py.jinja"
-    releases.write(logs, f"{releases.read(logs)}\n# Theirs.\n")
+    project.git("mv", "src/my_service/__init__.py", "src/my_service/moved.py")
+    mine = project.code
+    change_all_of_yours(releases)
+    shutil.rmtree(releases.path / "template/docs")
+    releases.release("v1.1.0")
+    project.update()
+    assert project.changes == [f" M {ANSWERS_FILE}"]
+    assert project.code == mine
+    # A fresh project has what is new.
+    assert make(framework=framework).read(logs).endswith("# Theirs.\n")
+
+
+def strict_jinja(template: Path) -> Environment:
+    """Return Jinja as the template has it."""
+    return Environment(
+        loader=FileSystemLoader(template),
+        extensions=["jinja2_ansible_filters.AnsibleCoreFiltersExtension"],
+        undefined=StrictUndefined,
+    )
+
+
+def test_each_file_of_yours_is_in_a_group(template: Path, project: Project) -> None:
+    """An update leaves out all of them, and nothing else, once their groups are recorded."""
+    jinja = strict_jinja(template)
+    context = {**project.answers, "starter": project.starter, "_copier_operation": "update"}
+    manifest = "\n".join(jinja.from_string(part).render(context) for part in SETTINGS["_exclude"])
+    left_out = PathSpec.from_lines("gitignore", map(str.strip, manifest.splitlines()))
+    for name in project.files:
+        assert left_out.match_file(name) == (name.parts[0] in OWN_FOLDERS), name
+
+
+def test_each_group_of_starter_code_is_in_the_manifest(template: Path) -> None:
+    asked = strict_jinja(template).from_string(
+        "{% from 'template/_parts/starter.jinja' import starter_groups with context %}"
+        "{{ starter_groups() }}"
+    )
+    names = ("framework", "database", "base_image")
+    every = [
+        asked.render(dict(zip(names, values, strict=True)), adopt=False, **EVERY_GROUP).split()
+        for values in product(*(QUESTIONNAIRE.factors[name] for name in names))
+    ]
+    named = re.findall(r"'(\w+)' not in new", "\n".join(SETTINGS["_exclude"]))
+    assert set(named) == {group for groups in every for group in groups}
+
+
+def test_new_starter_code_comes_once(releases: TemplateRepository, make: MakeProject) -> None:
+    project = make(framework="fastapi", database="none", dependency_groups=[])
+    notes, tests = "src/my_service/api/notes.py", "tests/api/test_notes.py"
+    said = project.update({"database": "postgres"})
+    assert "\nNew starter code: models, notes.\n" in said
+    assert "?? src/my_service/database.py" in project.changes
+    project.write(notes, "# Mine.\n")
+    (project.path / "src/my_service/database.py").unlink()
+    change_all_of_yours(releases)
+    releases.release("v1.1.0")
+    assert "starter code" not in project.update()
+    assert project.changes == [f" M {ANSWERS_FILE}"]
+    # Off and on again.
+    project.update({"database": "none"})
+    assert project.read(notes) == "# Mine.\n"
+    project.update({"database": "postgres", "dependency_groups": ["test"]})
+    assert project.read(notes) == "# Mine.\n"
+    assert not (project.path / "src/my_service/database.py").exists()
+    assert project.read(tests).endswith("# Theirs.\n")
+    assert project.conflicts == []
+
+
+def test_a_file_in_the_way_of_starter_code_is_a_conflict(make: MakeProject) -> None:
+    project = make(framework="fastapi", database="none")
+    models = "src/my_service/models.py"
+    project.write(models, "# Mine.\n")
+    project.update({"database": "postgres"})
+    assert project.conflicts == [models]
+    assert "# Mine.\n" in project.read(models)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("framework", ["fastapi", "job"])
+def test_a_recopy_shows_what_uses_new_starter_code(make: MakeProject, framework: str) -> None:
+    project = make(framework=framework, database="none")
+    old = project.code
+    project.update({"database": "postgres"})
+    project.recopy()
+    fresh = make(framework=framework, database="postgres")
+    answers_file = {ANSWERS_FILE: project.read(ANSWERS_FILE)}
+    assert project.contents == old | fresh.contents | answers_file
+
+
+@pytest.mark.parametrize("package", ["beta", "json"])
+def test_an_answer_cannot_rename_the_package(make: MakeProject, package: str) -> None:
+    project = make(project_name="Alpha")
+    refused = "'package_name': rename by hand: see README.md$"
+    with pytest.raises(ValueError, match=refused):
+        project.update({"package_name": package})
+    assert project.changes == []
+    with pytest.raises(ValueError, match=refused):
+        run_recopy(project.path, data={"package_name": package}, defaults=True, overwrite=True)
+    assert project.changes == []
+
+
+def test_a_new_project_name_leaves_the_package(make: MakeProject) -> None:
+    project = make(project_name="Alpha")
+    project.update({"project_name": "Beta", "package_name": "alpha"})
+    assert project.rendered.answers["package_name"] == "alpha"
+    assert project.changes == [f" M {ANSWERS_FILE}", " M README.md"]
+
+
+def test_the_package_is_renamed_by_hand(releases: TemplateRepository, make: MakeProject) -> None:
+    """As the README says: its folder, its name in every file, the answers' too, one commit."""
+    project = make(framework="django", package_name="alpha")
+    assert "in every file,\n`.copier-answers.yml` included" in project.read("README.md")
+    project.git("mv", "src/alpha", "src/beta")
+    for name, text in project.contents.items():
+        project.write(name, text.replace("alpha", "beta"))
+    releases.write("template/justfile.jinja", releases.read("template/justfile.jinja") + "# New.\n")
     releases.release("v1.1.0")
     project.update()
     assert project.conflicts == []
-    assert project.read(main) == f"# Theirs.\n{edited}"
-    assert project.read("src/my_service/mine.py") == "MINE = 1\n"
-    assert not (project.path / "tests/test_logs.py").exists()
+    fresh = make(framework="django", package_name="beta").contents
+    assert project.contents.keys() == fresh.keys()
+    assert project.read("justfile") == fresh["justfile"]
+    assert project.read("pyproject.toml") == fresh["pyproject.toml"]
+
+
+def test_a_package_whose_name_is_taken_later_keeps_it(
+    releases: TemplateRepository, make: MakeProject
+) -> None:
+    project = make(package_name="valkey")
+    releases.edit("template/_parts/questions.jinja", " wave ", " wave valkey ")
+    releases.release("v1.1.0")
+    with pytest.raises(ValueError, match="valkey is taken"):
+        make(package_name="valkey")
+    project.update()
+    assert project.changes == [f" M {ANSWERS_FILE}"]
+
+
+def test_a_folder_of_any_name_keeps_its_package(
+    releases: TemplateRepository, tmp_path: Path
+) -> None:
+    project = releases.copy(tmp_path / "[a]*?", {"package_name": "alpha"})
+    with pytest.raises(ValueError, match="rename by hand"):
+        project.update({"package_name": "beta"})
+
+
+def test_a_retired_question_does_not_stop_an_update(
+    releases: TemplateRepository, make: MakeProject
+) -> None:
+    text = releases.read("copier.yml")
+    releases.write("copier.yml", f"{text}\nmascot:\n  type: str\n  default: owl\n")
+    releases.release("v1.1.0")
+    project, unready = make(mascot="emu"), make(mascot="emu")
+    releases.write("copier.yml", text)
+    releases.release("v1.2.0")
+    with pytest.raises(ValueError, match="unknown answer mascot"):
+        unready.update()
+    releases.edit(
+        "template/_parts/questions.jinja", "{% set retired = [", "{% set retired = ['mascot'"
+    )
+    releases.release("v1.3.0")
+    project.update()
+    assert project.changes == [f" M {ANSWERS_FILE}"]
+    assert "mascot" not in project.rendered.answers
+    # And what was misspelt is refused as ever.
+    with pytest.raises(ValueError, match="unknown answer framwork"):
+        project.update({"framwork": "fastapi"})
+
+
+def test_the_message_finds_conflicts_and_removed_files(
+    releases: TemplateRepository, make: MakeProject
+) -> None:
+    """Copier cannot name them, as it renders the message from answers; the command it gives can."""
+    project = make(framework="fastapi", database="postgres")
+    project.edit("justfile", "# List the recipes.", "# Mine.")
+    project.write("alembic.ini", project.read("alembic.ini") + "# Mine.\n")
+    releases.edit("template/justfile.jinja", "# List the recipes.", "# Theirs.")
+    releases.release("v1.1.0")
+    said = project.update({"database": "none"})
+    command = said.split("What changed:\n\n    ")[1].splitlines()[0]
+    shown = subprocess.run(
+        command.split(), cwd=project.path, check=True, capture_output=True, text=True
+    ).stdout.splitlines()
+    assert project.conflicts == ["justfile"]
+    assert project.removed == ["alembic.ini"]
+    assert {"UU justfile", " D alembic.ini"} <= set(shown)
+    assert all(f"\n{mark}  " in said for mark in ("UU", " D"))
+    # What was removed is one command away, as the message says.
+    project.git("restore", "alembic.ini")
+    assert project.read("alembic.ini").endswith("# Mine.\n")
+
+
+def test_the_message_names_the_rejects_where_these_are_asked_for(
+    releases: TemplateRepository, make: MakeProject
+) -> None:
+    project = make()
+    project.edit("justfile", "# List the recipes.", "# Mine.")
+    releases.edit("template/justfile.jinja", "# List the recipes.", "# Theirs.")
+    releases.release("v1.1.0")
+    said = project.update(conflict="rej")
+    assert [Path(name).name for name in project.conflicts] == ["justfile.rej"]
+    assert "FILE.rej" in said
+    assert "UU" not in said
 
 
 def edit_every_kind_of_file(project: TrackedProject) -> None:
@@ -298,9 +520,8 @@ def test_a_line_in_the_dockerfile_survives_another_layout(make: MakeProject, bef
 
 def test_a_conflict_is_noticed(releases: TemplateRepository, make: MakeProject) -> None:
     project = make(framework="fastapi", database="none")
-    project.write("src/my_service/main.py", "# Mine.\n")
-    theirs = "template/src/{{ package_name }}/main.py.jinja"
-    releases.write(theirs, "# Theirs.\n")
+    project.write("compose.yaml", "# Mine.\n")
+    releases.write("template/compose.yaml.jinja", "# Theirs.\n")
     releases.release("v1.1.0")
     project.update()
-    assert project.conflicts == ["src/my_service/main.py"]
+    assert project.conflicts == ["compose.yaml"]

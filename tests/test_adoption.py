@@ -1,0 +1,234 @@
+"""Projects that exist: what is proposed for them, what stays untouched, what they lack."""
+
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from history import TemplateRepository, TrackedProject, template_repository
+from interpreters import require_python
+from profiles import Answers
+from rendering import copy
+from workshop import Completed, Workshop, generate
+
+PYPROJECT = '[project]\nname = "tides"\nversion = "1"\nrequires-python = ">=3.12"\n'
+
+
+def lay_out(folder: Path, *names: str) -> Path:
+    """Make a project of empty files, and a pyproject.toml."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    folder.mkdir(exist_ok=True)
+    (folder / "pyproject.toml").write_text(PYPROJECT)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("files", "proposed"),
+    [
+        (["manage.py", "shop/wsgi.py"], ("django", "postgres", "3.14", "shop")),
+        (["manage.py", "shop/wsgi.py", "db.sqlite3"], ("django", "sqlite", "3.14", "shop")),
+        (["src/shop/__init__.py", "src/shop/main.py"], ("fastapi", "none", "3.14", "shop")),
+        (
+            ["manage.py", "src/shop/wsgi.py", "src/shop/__init__.py", "src/orders/__init__.py"],
+            ("django", "postgres", "3.14", "shop"),
+        ),
+        (["shop/main.py", "alembic.ini"], ("fastapi", "postgres", "3.14", "shop")),
+        (["tests/__init__.py", "shop/__init__.py"], ("job", "none", "3.14", "shop")),
+        (
+            [
+                *("shop/__init__.py", ".venv/bin/python3.12"),
+                *(f".venv/lib/python3.12/site-packages/{n}/__init__.py" for n in ("fastapi", "psycopg")),
+            ],
+            ("fastapi", "postgres", "3.12", "shop"),
+        ),
+        ([], ("job", "none", "3.14", "my_service")),
+    ],
+)  # fmt: skip
+def test_answers_are_proposed(
+    files: list[str], proposed: tuple[str, str, str, str], template: Path, tmp_path: Path
+) -> None:
+    answers = copy(template, lay_out(tmp_path / "my-service", *files)).answers
+    assert answers["adopt"] is True
+    names = ("framework", "database", "python_version", "package_name")
+    assert tuple(answers[name] for name in names) == proposed
+
+
+@pytest.mark.parametrize(
+    ("pinned", "version"),
+    [("3.13", "3.13"), ("3.12.4\n", "3.12"), ("3.14\n3.13\n", "3.14"), ("3.10", "3.14"), ("", "3.14")],
+)  # fmt: skip
+def test_the_pinned_python_is_proposed(
+    pinned: str, version: str, template: Path, tmp_path: Path
+) -> None:
+    folder = lay_out(tmp_path / "my-service")
+    (folder / ".python-version").write_text(pinned)
+    assert copy(template, folder).answers["python_version"] == version
+
+
+def test_without_a_pyproject_nothing_is_adopted(template: Path, tmp_path: Path) -> None:
+    (tmp_path / "my-service").mkdir()
+    (tmp_path / "my-service/manage.py").touch()
+    assert copy(template, tmp_path / "my-service").answers["adopt"] is False
+
+
+@pytest.fixture(params=["django", "fastapi", "job"])
+def framework(request: pytest.FixtureRequest) -> str:
+    """Each framework."""
+    return str(request.param)
+
+
+def test_what_is_there_stays(framework: str, template: Path, tmp_path: Path) -> None:
+    """Also where a file lies in the way of each one that a new project would get."""
+    answers: Answers = {"framework": framework, "database": "postgres", "package_name": "shop"}
+    groups = {"dependency_groups": ["test", "quality", "dev", "docs"]}
+    new = copy(template, tmp_path / "new", {**answers, **groups})
+    folder = lay_out(tmp_path / "old", *map(str, new.files))
+    (folder / ".copier-answers.yml").unlink()
+    (folder / "pyproject.toml").write_text(PYPROJECT)
+    copy(template, folder, {**answers, **groups})
+    changed = {str(name) for name in new.files if (folder / name).read_bytes()}
+    kept = {"README.md", ".gitignore", ".env.example", "manage.py", "alembic.ini"}
+    own = {"src", "tests", "migrations", "docs"}
+    assert not {name for name in changed if name in kept or Path(name).parts[0] in own}
+    assert (folder / "pyproject.toml").read_text() == PYPROJECT
+    assert {"Dockerfile", ".dockerignore", "compose.yaml", "docker-bake.hcl"} <= changed
+
+
+def doctor(workshop: Workshop) -> Completed:
+    """Run the check that the message names."""
+    python = {"UV_PYTHON": str(require_python().path)}
+    return workshop.run(f"{sys.prefix}/bin/just doctor", **python)
+
+
+@pytest.mark.parametrize("database", ["postgres", "none"])
+def test_the_doctor_finds_what_is_missing(database: str, template: Path, tmp_path: Path) -> None:
+    """Of the groups and of uv's settings each line, whatever else stands there; and files."""
+    python = require_python().version
+    answers = {"database": database, "python_version": python, "framework": "fastapi"}
+    workshop = generate(template, lay_out(tmp_path / "shop"), answers)
+    assert "just doctor" in workshop.message
+    found = doctor(workshop)
+    assert found.returncode != 0
+    for name in ("dependency-groups: prod", "tool: uv", "uv.lock", "src/shop/main.py", "no livez"):
+        assert name in found.stdout
+    assert ("alembic.ini is missing" in found.stdout) == (database == "postgres")
+    fragment = (workshop.path / "pyproject.fragment.toml").read_text()
+    lay_out(
+        workshop.path, "uv.lock", "src/shop/main.py", "tests/a.py", "alembic.ini", "migrations/a"
+    )
+    (workshop.path / "src/shop/main.py").write_text('@app.get("/livez")')
+    pyproject = workshop.path / "pyproject.toml"
+    pyproject.write_text(PYPROJECT + fragment)
+    assert doctor(workshop).stdout == "Nothing is missing.\n"
+    lines = re.findall(r'^(?:    ["{].*|(?:required|exclude).*)\n', fragment, re.MULTILINE)
+    assert len(lines) > 8
+    for line in (lines[0], lines[-1], '    { include-group = "test" },\n'):
+        pyproject.write_text(PYPROJECT + fragment.replace(line, "", 1))
+        assert doctor(workshop).returncode != 0, line
+    # Another range and settings of one's own are fine.
+    text = fragment.replace("uvicorn[standard]~=0.50", "uvicorn>=0.30").replace("= 100", "= 79")
+    pyproject.write_text(PYPROJECT + text)
+    assert doctor(workshop).stdout == "Nothing is missing.\n"
+
+
+def test_the_doctor_finds_what_django_needs(template: Path, tmp_path: Path) -> None:
+    folder = lay_out(tmp_path / "shop", "manage.py", "src/shop/wsgi.py")
+    workshop = generate(template, folder, {"python_version": require_python().version})
+    assert "src: no livez\nsrc: no STATIC_ROOT\n" in doctor(workshop).stdout
+    (folder / "src/shop/settings.py").write_text('STATIC_ROOT = BASE_DIR / "staticfiles"\n')
+    assert "STATIC_ROOT" not in doctor(workshop).stdout
+
+
+@pytest.mark.parametrize("kind", ["none", "index", "git-https", "git-ssh"])
+def test_the_doctor_finds_what_no_build_takes(kind: str, template: Path, tmp_path: Path) -> None:
+    """A package from git, where the build does not fetch such; and a folder outside of src."""
+    folder = lay_out(tmp_path / "shop", "src/shop/__main__.py")
+    answers = {"python_version": require_python().version, "private_dependencies": kind}
+    workshop = generate(template, folder, answers)
+    source = '{ git = "https://git.acme.example/open/beacon.git?tag=v1#0123" }'
+    sources = {
+        "beacon": source,
+        "moon": '{ editable = "libs/moon" }',
+        "sun": '{ directory = "libs/sun" }',
+        "shop": '{ editable = "." }',
+        "six": '{ registry = "https://index.example/simple" }',
+    }
+    packages = [f'[[package]]\nname = "{n}"\nsource = {s}\n' for n, s in sources.items()]
+    (folder / "uv.lock").write_text("\n".join(["version = 1\n", *packages]))
+    told = re.findall(r"uv\.lock: (\w+) is (.*?),", doctor(workshop).stdout)
+    git = [("beacon", "from git")] if kind in ("none", "index") else []
+    assert told == [*git, ("moon", "a folder"), ("sun", "a folder")]
+
+
+MINE = """[dependency-groups]
+dev = ["Pytest>=8", "ipython"]
+quality = [
+    "ruff>=0.14,<0.15",
+]
+
+[tool.uv]
+default-groups = ["dev"]
+exclude-newer = "14 days"
+
+[[tool.uv.index]]
+name = "mine"
+url = "https://pypi.acme.example/simple/"
+explicit = true
+
+[[tool.uv.index]]
+name = "private"
+url = "https://pypi.example.com/simple/"
+explicit = true
+
+[tool.ruff]
+line-length = 79
+
+[tool.black]
+preview = true
+"""
+
+
+def test_what_is_missing_is_merged(template: Path, tmp_path: Path) -> None:
+    """Behind what is there, which stays as it is; a second time changes nothing."""
+    python = require_python()
+    folder = lay_out(tmp_path / "shop", "src/shop/main.py")
+    private = {"private_dependencies": "index", "private_packages": "acme-billing~=1.0"}
+    workshop = generate(template, folder, {"python_version": python.version, **private})
+    pyproject = folder / "pyproject.toml"
+    pyproject.write_text(f"{PYPROJECT}\n{MINE}")
+    workshop.ok(f"{sys.prefix}/bin/just merge", UV_PYTHON=str(python.path))
+    merged = pyproject.read_text()
+    assert "pyproject.toml" not in doctor(workshop).stdout
+    mine, new = tomllib.loads(PYPROJECT + MINE), tomllib.loads(merged)
+    fragment = tomllib.loads((folder / "pyproject.fragment.toml").read_text())
+    assert new["project"] == mine["project"]
+    groups = new["dependency-groups"]
+    assert groups["dev"][:2] == ["Pytest>=8", "ipython"]
+    assert {"include-group": "test"} in groups["dev"]
+    assert [r for r in groups["quality"] if r.startswith("ruff")] == ["ruff>=0.14,<0.15"]
+    assert groups["prod"] == fragment["dependency-groups"]["prod"]
+    for name in ("ruff", "black"):
+        assert new["tool"][name] == mine["tool"][name]
+    assert new["tool"]["mypy"] == fragment["tool"]["mypy"]
+    uv = new["tool"]["uv"]
+    assert (uv["exclude-newer"], uv["default-groups"]) == ("14 days", ["dev"])
+    assert [index["name"] for index in uv["index"]] == ["mine", "private"]
+    assert uv["index"][1]["authenticate"] == "always"
+    assert uv["sources"] == fragment["tool"]["uv"]["sources"]
+    assert all(line in merged.splitlines() for line in MINE.splitlines() if '"]' not in line)
+    assert not re.search(r"\S\n\[|\n\n\n|\n\n\Z", merged)
+    workshop.ok(f"{sys.prefix}/bin/just merge", UV_PYTHON=str(python.path))
+    assert pyproject.read_text() == merged
+
+
+def test_an_update_leaves_an_adopted_project_alone(template: Path, tmp_path: Path) -> None:
+    releases: TemplateRepository = template_repository(template, tmp_path / "slipway")
+    folder = lay_out(tmp_path / "shop", "shop/main.py")
+    project: TrackedProject = releases.copy(folder)
+    releases.edit("template/pyproject.toml.jinja", '    "pytest~=9.0",', '    "pytest~=9.1",')
+    releases.release("v1.1.0")
+    project.update()
+    assert project.changes == [" M .copier-answers.yml", " M pyproject.fragment.toml"]
