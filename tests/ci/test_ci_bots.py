@@ -77,6 +77,7 @@ def pins(project: Project) -> set[tuple[str, str]]:
     """Return each version that the project's files name, with the file."""
     patterns = {
         "Dockerfile": r"(?:FROM|--from=)[ ]?((?:[\w.-]+/)*[\w.-]+:[\w.-]+)",
+        "docker-bake.hcl": r"FROM ((?:[\w.-]+/)*[\w.-]+:[\w.-]+)",
         "compose.yaml": r"image: (\S+)",
         ".gitlab-ci.yml": r"(?:image: |services: \[\")([\w./-]+:[\w.-]+)",
         "pyproject.toml": r"required-version = \">=(.*)\"",
