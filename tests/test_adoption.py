@@ -228,7 +228,9 @@ def test_an_update_leaves_an_adopted_project_alone(template: Path, tmp_path: Pat
     releases: TemplateRepository = template_repository(template, tmp_path / "slipway")
     folder = lay_out(tmp_path / "shop", "shop/main.py")
     project: TrackedProject = releases.copy(folder)
-    releases.edit("template/pyproject.toml.jinja", '    "pytest~=9.0",', '    "pytest~=9.1",')
+    releases.edit(
+        "template/project/pyproject.toml.jinja", '    "pytest~=9.0",', '    "pytest~=9.1",'
+    )
     releases.release("v1.1.0")
     project.update()
     assert project.changes == [" M .copier-answers.yml", " M pyproject.fragment.toml"]

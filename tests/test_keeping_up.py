@@ -125,7 +125,7 @@ def test_the_guide_updates_the_template(
     person.follow(["uv lock"])
     check, _ = follow(person, "The template", index)
     assert "up-to-date" in check
-    releases.edit("template/_parts/dockerfile/macros.jinja", "PYTHONUNBUFFERED=1", "PYTHONUTF8=1")
+    releases.edit("template/parts/dockerfile/macros.jinja", "PYTHONUNBUFFERED=1", "PYTHONUTF8=1")
     releases.release("v1.1.0")
     check, update = follow(person, "The template", index)
     assert "1.1.0" in check

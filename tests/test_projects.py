@@ -212,7 +212,7 @@ def test_installed_modules_are_no_package_names(workshop: Workshop) -> None:
     loader = FileSystemLoader(ROOT)
     filters = ["jinja2_ansible_filters.AnsibleCoreFiltersExtension"]
     jinja = Environment(loader=loader, extensions=filters)
-    questions: Any = jinja.get_template("template/_parts/questions.jinja").module
+    questions: Any = jinja.get_template("template/parts/questions.jinja").module
     # Quiet, as uv says so beside the output where it builds the project anew.
     command = shlex.join(["uv", "run", "--quiet", "python", "-c", INSTALLED])
     installed = set(json.loads(workshop.ok(command)))

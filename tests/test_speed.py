@@ -37,7 +37,7 @@ def clone(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 # What no copy may take: the promise is not kept yet, and may not drift further away. Of a compiled
 # Copier a template of one file takes 1.46 starts and thirty plain files 1.8, as git's processes and
-# the paths cost that much: each segment of a path, below `_parts` too, is a template that Copier
+# the paths cost that much: each segment of a path, below `parts` too, is a template that Copier
 # compiles, and so is the answers file's name beside each of them.
 LIMITS = {"compiled": 3.3, "uncompiled": 2.0}
 

@@ -73,9 +73,9 @@ PIN = "0.13.0"
 LOGO = "docs/logo.png"
 OLD_LOGO, NEW_LOGO, MY_LOGO = (b"\x89PNG\r\n\x1a\n" + text for text in (b"old", b"new", b"mine"))
 
-README = "template/README.md.jinja"
-JUSTFILE = "template/justfile.jinja"
-PYPROJECT = "template/pyproject.toml.jinja"
+README = "template/project/README.md.jinja"
+JUSTFILE = "template/project/justfile.jinja"
+PYPROJECT = "template/project/pyproject.toml.jinja"
 
 # A job of the owner's, in each file of CI that a project may have.
 JOBS = {
@@ -98,32 +98,32 @@ def releases(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Templa
     # Questions, a line changed, blocks added, a file added.
     made.write("copier.yml", made.read("copier.yml") + QUESTIONS)
     made.edit(JUSTFILE, "# Build the production image.", "# Build the image that ships.")
-    settings = "template/_parts/dockerfile/macros.jinja"
+    settings = "template/parts/dockerfile/macros.jinja"
     made.edit(settings, "    PYTHONUNBUFFERED=1", "    PYTHONUNBUFFERED=1 \\\n    MASCOT=1")
     help_section = "## Ask for help\n\nThe {{ mascot }} knows.\n\n"
     made.edit(README, "## Keep up with", f"{help_section}## Keep up with")
     made.edit(
         PYPROJECT, "# Yours: settings", '[tool.mascot]\nname = "{{ mascot }}"\n\n# Yours: settings'
     )
-    made.write("template/SUPPORT.md", "# Support\n\nAsk us.\n")
+    made.write("template/project/SUPPORT.md", "# Support\n\nAsk us.\n")
     made.release("v1.1.0")
 
     # A file renamed, a file removed, pins changed, starter code and a binary changed.
-    made.git("mv", "template/SUPPORT.md", "template/HELP.md")
-    made.git("rm", "--quiet", "template/.gitattributes")
+    made.git("mv", "template/project/SUPPORT.md", "template/project/HELP.md")
+    made.git("rm", "--quiet", "template/project/.gitattributes")
     made.edit("copier.yml", f'"{SETTINGS["uv_version"]["default"]}"', f'"{PIN}"')
     text = made.read(PYPROJECT)
     made.write(PYPROJECT, text.replace('"structlog~=26.1"', '"structlog~=26.1,!=26.1.99"'))
-    for path in (made.path / "template/src").rglob("*.*"):
+    for path in (made.path / "template/project/src").rglob("*.*"):
         path.write_text(path.read_text() + "# Theirs.\n")
-    (made.path / "template" / LOGO).write_bytes(NEW_LOGO)
+    (made.path / "template/project" / LOGO).write_bytes(NEW_LOGO)
     made.release("v1.2.0")
 
     # A question renamed, values removed.
     made.edit("copier.yml", QUESTIONS, CHANGED)
     for name in (README, PYPROJECT):
         made.edit(name, "{{ mascot }}", "{{ animal }}")
-    made.edit("template/_parts/questions.jinja", "set retired = [", "set retired = ['mascot'")
+    made.edit("template/parts/questions.jinja", "set retired = [", "set retired = ['mascot'")
     made.release("v2.0.0")
     return made
 
@@ -256,7 +256,7 @@ def test_where_both_change_a_line_both_versions_stay_and_are_reported(
     assert len(names) > 10
     for name in names:
         project.write(name, project.read(name) + "# Mine.\n")
-        source = releases.path / "template" / name
+        source = releases.path / "template/project" / name
         if not source.exists():
             source = source.with_name(f"{source.name}.jinja")
         source.write_text(source.read_text() + "# Theirs.\n")

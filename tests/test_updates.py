@@ -21,7 +21,7 @@ from rendering import ANSWERS_FILE, Project
 
 FRAMEWORKS = QUESTIONNAIRE.factors["framework"]
 PYPROJECT = "pyproject.toml"
-TEMPLATE_PYPROJECT = "template/pyproject.toml.jinja"
+TEMPLATE_PYPROJECT = "template/project/pyproject.toml.jinja"
 # Where uv puts what it adds depends on the alphabet where a list is sorted, else it goes last.
 ADDED = ("aiohttp", "celery", "redis", "zstandard")
 EVERY_GROUP = {"dependency_groups": ["test", "quality", "dev", "docs"]}
@@ -261,12 +261,14 @@ def test_an_answer_can_be_changed(make: MakeProject, before: Answers, answers: A
 def change_all_of_yours(releases: TemplateRepository) -> None:
     """Let the template change each file that belongs to the users of its older releases."""
     found = [
-        p for folder in OWN_FOLDERS for p in (releases.path / "template" / folder).rglob("*.*")
+        p
+        for folder in OWN_FOLDERS
+        for p in (releases.path / "template/project" / folder).rglob("*.*")
     ]
     assert len(found) > 50
     for path in found:
         path.write_text(path.read_text() + "# Theirs.\n")
-    releases.write("template/src/{{ package_name }}/logs_2.py", "# Theirs.\n")
+    releases.write("template/project/src/{{ package_name }}/logs_2.py", "# Theirs.\n")
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
@@ -281,7 +283,7 @@ def test_what_is_yours_is_written_once(
     project.git("mv", "src/my_service/__init__.py", "src/my_service/moved.py")
     mine = project.code
     change_all_of_yours(releases)
-    shutil.rmtree(releases.path / "template/docs")
+    shutil.rmtree(releases.path / "template/project/docs")
     releases.release("v1.1.0")
     project.update()
     assert project.changes == [f" M {ANSWERS_FILE}"]
@@ -311,7 +313,7 @@ def test_each_file_of_yours_is_in_a_group(template: Path, project: Project) -> N
 
 def test_each_group_of_starter_code_is_in_the_manifest(template: Path) -> None:
     asked = strict_jinja(template).from_string(
-        "{% from 'template/_parts/starter.jinja' import starter_groups with context %}"
+        "{% from 'template/parts/starter.jinja' import starter_groups with context %}"
         "{{ starter_groups() }}"
     )
     names = ("framework", "database", "base_image")
@@ -392,7 +394,10 @@ def test_the_package_is_renamed_by_hand(releases: TemplateRepository, make: Make
     project.git("mv", "src/alpha", "src/beta")
     for name, text in project.contents.items():
         project.write(name, text.replace("alpha", "beta"))
-    releases.write("template/justfile.jinja", releases.read("template/justfile.jinja") + "# New.\n")
+    releases.write(
+        "template/project/justfile.jinja",
+        releases.read("template/project/justfile.jinja") + "# New.\n",
+    )
     releases.release("v1.1.0")
     project.update()
     assert project.conflicts == []
@@ -406,7 +411,7 @@ def test_a_package_whose_name_is_taken_later_keeps_it(
     releases: TemplateRepository, make: MakeProject
 ) -> None:
     project = make(package_name="valkey")
-    releases.edit("template/_parts/questions.jinja", " wave ", " wave valkey ")
+    releases.edit("template/parts/questions.jinja", " wave ", " wave valkey ")
     releases.release("v1.1.0")
     with pytest.raises(ValueError, match="valkey is taken"):
         make(package_name="valkey")
@@ -434,7 +439,7 @@ def test_a_retired_question_does_not_stop_an_update(
     with pytest.raises(ValueError, match="unknown answer mascot"):
         unready.update()
     releases.edit(
-        "template/_parts/questions.jinja", "{% set retired = [", "{% set retired = ['mascot'"
+        "template/parts/questions.jinja", "{% set retired = [", "{% set retired = ['mascot'"
     )
     releases.release("v1.3.0")
     project.update()
@@ -452,7 +457,7 @@ def test_the_message_finds_conflicts_and_removed_files(
     project = make(framework="fastapi", database="postgres")
     project.edit("justfile", "# List the recipes.", "# Mine.")
     project.write("alembic.ini", project.read("alembic.ini") + "# Mine.\n")
-    releases.edit("template/justfile.jinja", "# List the recipes.", "# Theirs.")
+    releases.edit("template/project/justfile.jinja", "# List the recipes.", "# Theirs.")
     releases.release("v1.1.0")
     said = project.update({"database": "none"})
     command = said.split("What changed:\n\n    ")[1].splitlines()[0]
@@ -473,7 +478,7 @@ def test_the_message_names_the_rejects_where_these_are_asked_for(
 ) -> None:
     project = make()
     project.edit("justfile", "# List the recipes.", "# Mine.")
-    releases.edit("template/justfile.jinja", "# List the recipes.", "# Theirs.")
+    releases.edit("template/project/justfile.jinja", "# List the recipes.", "# Theirs.")
     releases.release("v1.1.0")
     said = project.update(conflict="rej")
     assert [Path(name).name for name in project.conflicts] == ["justfile.rej"]
@@ -521,7 +526,7 @@ def test_a_line_in_the_dockerfile_survives_another_layout(make: MakeProject, bef
 def test_a_conflict_is_noticed(releases: TemplateRepository, make: MakeProject) -> None:
     project = make(framework="fastapi", database="none")
     project.write("compose.yaml", "# Mine.\n")
-    releases.write("template/compose.yaml.jinja", "# Theirs.\n")
+    releases.write("template/project/compose.yaml.jinja", "# Theirs.\n")
     releases.release("v1.1.0")
     project.update()
     assert project.conflicts == ["compose.yaml"]

@@ -19,7 +19,7 @@ def test_an_updated_image_serves(template: Path, tmp_path: Path) -> None:
     project.edit("Dockerfile", "WORKDIR /app\n", f"{PACKAGES}WORKDIR /app\n")
     project.edit("pyproject.toml", "    # Yours: `uv add NAME`.\n", '    # Yours.\n    "six",\n')
     docker_ok("buildx", "bake", "lock", cwd=project.path)
-    releases.edit("template/_parts/dockerfile/macros.jinja", "interval=10s", "interval=9s")
+    releases.edit("template/parts/dockerfile/macros.jinja", "interval=10s", "interval=9s")
     releases.release("v1.1.0")
     project.update({"dependency_groups": ["test", "quality"]})
     assert project.conflicts == []
