@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from interpreters import require_python
 from jinja2 import Environment, FileSystemLoader
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from profiles import QUESTIONNAIRE, ROOT, Answers
-from workshop import Workshop, free_port, generate
+
+from helpers.host_python import require_python
+from helpers.profiles import QUESTIONNAIRE, ROOT, Answers
+from helpers.user_commands import Workshop, free_port, generate
 
 pytestmark = pytest.mark.slow
 

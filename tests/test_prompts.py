@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pyte
 import pytest
-from profiles import QUESTIONNAIRE, ROOT
-from rendering import Project, Render, refusal
+
+from helpers.profiles import QUESTIONNAIRE, ROOT
+from helpers.rendering import Project, Render, refusal
 
 COLUMNS, LINES = 80, 24
 # For each thing that is waited for; slow machines need a good part of it.

@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 from copier import run_recopy
-from formats import untidiness
-from interpreters import environment, require_python, uv
 from jinja2 import Environment, FileSystemLoader, Template
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from profiles import QUESTIONNAIRE, ROOT, SETTINGS, Answers
 from pytest_copier.plugin import CopierFixture
-from rendering import Project, Render, copy, refusal
+
+from helpers.file_formats import untidiness
+from helpers.host_python import environment, require_python, uv
+from helpers.profiles import QUESTIONNAIRE, ROOT, SETTINGS, Answers
+from helpers.rendering import Project, Render, copy, refusal
 
 # What fits on a line of 80 columns behind "Validation error for question 'package_name': ".
 LONGEST_REFUSAL = 38

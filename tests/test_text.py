@@ -16,8 +16,9 @@ import yaml
 from copier import run_copy
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from profiles import QUESTIONNAIRE, Answers
-from rendering import ANSWERS_FILE, Project, Render, copy, refusal
+
+from helpers.profiles import QUESTIONNAIRE, Answers
+from helpers.rendering import ANSWERS_FILE, Project, Render, copy, refusal
 
 Texts = Mapping[str, str]
 

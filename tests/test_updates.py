@@ -12,12 +12,18 @@ from typing import Any
 import pytest
 from copier import run_recopy
 from copier.errors import UnsafeTemplateError
-from history import OWN_FOLDERS, TemplateRepository, TrackedProject, template_repository
-from interpreters import environment, require_python
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pathspec import PathSpec
-from profiles import QUESTIONNAIRE, SETTINGS, Answers
-from rendering import ANSWERS_FILE, Project, Render
+
+from helpers.git_repositories import (
+    OWN_FOLDERS,
+    TemplateRepository,
+    TrackedProject,
+    template_repository,
+)
+from helpers.host_python import environment, require_python
+from helpers.profiles import QUESTIONNAIRE, SETTINGS, Answers
+from helpers.rendering import ANSWERS_FILE, Project, Render
 
 FRAMEWORKS = QUESTIONNAIRE.factors["framework"]
 PYPROJECT = "pyproject.toml"
