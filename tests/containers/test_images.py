@@ -130,6 +130,35 @@ def test_missing_setting_ends_the_start_with_its_name(stack: Stack) -> None:
     assert name in done.stdout + done.stderr
 
 
+@pytest.mark.stacks("django-postgres")
+@pytest.mark.parametrize("workers", [1, 3])
+def test_missing_settings_are_one_record(stack: Stack, workers: int) -> None:
+    """However many workers there are: gunicorn stops before it starts any."""
+    workers_option = f"--env=WEB_CONCURRENCY={workers}"
+    done = docker("run", "--rm", workers_option, stack.image().reference, timeout=60)
+    assert done.returncode == 3
+    (line,) = (done.stdout + done.stderr).splitlines()
+    record = json.loads(line)
+    for name in ("SECRET_KEY", "ALLOWED_HOSTS", "DATABASE_URL"):
+        assert name in record["error"]
+
+
+@pytest.mark.stacks("django-sqlite")
+def test_malformed_request_gets_an_answer_and_a_record(stack: Stack) -> None:
+    """gunicorn answers it: no code of the project sees it."""
+    code = (
+        "import socket; s = socket.create_connection(('127.0.0.1', 8000), timeout=20);"
+        "s.sendall(b'GET / HTTP/1.1\\r\\nHost: a\\r\\nHost: b\\r\\n\\r\\n');"
+        "print(s.recv(100).decode().splitlines()[0])"
+    )
+    with running(stack.image(), *settings(stack)) as service:
+        service.wait_until_live()
+        assert service.exec("python", "-c", code).stdout == "HTTP/1.1 400 Bad Request\n"
+        (record,) = (json.loads(line) for line in service.logs().splitlines() if "HOST" in line)
+        assert record["level"] == "warning"
+        assert "request_id" not in record
+
+
 @pytest.mark.stacks(*SERVICES)
 def test_health_check_turns_healthy(stack: Stack) -> None:
     with running(stack.image(), "--health-interval=1s", *settings(stack)) as service:
@@ -223,6 +252,23 @@ def new_layers(before: Image, after: Image) -> list[str]:
     """Return the layers that a registry which has `before` would still be sent."""
     known = set(before.layers())
     return [layer for layer in after.layers() if layer not in known]
+
+
+@pytest.mark.stacks("django-sqlite", "fastapi-none")
+def test_modules_can_be_renamed(edited: Stack) -> None:
+    """No file of the template names a module that is not an entry point."""
+    sources = [*edited.package.rglob("*.py")]
+    for name in ("access_log", "health", "logs"):
+        (module,) = (path for path in sources if path.stem == name)
+        module.rename(module.with_stem(f"our_{name}"))
+    (edited.package / "mypy_settings.py").unlink(missing_ok=True)
+    for path in edited.package.rglob("*.py"):
+        names = re.compile(r"\b(access_log|health|logs)\b")
+        path.write_text(names.sub(r"our_\1", path.read_text()))
+    with running(edited.build(), *STRICT, "--network=none", *settings(edited)) as service:
+        service.wait_until_live()
+        for line in service.logs().splitlines():
+            assert isinstance(json.loads(line), dict), line
 
 
 @pytest.mark.stacks(*MULTI_STAGE)
