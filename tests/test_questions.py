@@ -2,7 +2,6 @@
 
 import keyword
 import re
-import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, Template
 from pytest_copier.plugin import CopierFixture
 
 from helpers.file_formats import untidiness
-from helpers.host_python import environment, require_python, uv
+from helpers.host_python import lock, require_python
 from helpers.profiles import QUESTIONNAIRE, ROOT, SETTINGS, Answers
 from helpers.rendering import Project, Render, copy, refusal
 
@@ -316,12 +315,10 @@ def test_no_project_has_the_name_of_a_dependency(
     every = {"framework": framework, "database": "postgres", "python_version": python.version}
     groups = [c.value for q in QUESTIONNAIRE.closed if q.multiselect for c in q.choices]
     copy(template, tmp_path / "project", every | {"dependency_groups": groups})
-    subprocess.run(
-        [str(uv()), "lock", "--quiet"], cwd=tmp_path / "project", env=environment(), check=True
-    )
-    lock = tomllib.loads((tmp_path / "project" / "uv.lock").read_text())
+    lock(tmp_path / "project")
+    locked = tomllib.loads((tmp_path / "project" / "uv.lock").read_text())
     names = [
-        re.sub("[-.]", "_", p["name"]) for p in lock["package"] if "editable" not in p["source"]
+        re.sub("[-.]", "_", p["name"]) for p in locked["package"] if "editable" not in p["source"]
     ]
     assert len(names) > 10
     assert [name for name in names if not package_problem(name)] == []

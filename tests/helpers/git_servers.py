@@ -27,6 +27,7 @@ from pathlib import Path
 
 import trustme
 
+from helpers.commands import run
 from helpers.docker_engine import docker, docker_ok
 
 VERSIONS = ("1.0.0", "1.1.0")
@@ -142,12 +143,8 @@ class Forge:
 
 def _git(folder: Path, *arguments: str) -> str:
     """Run git and return what it prints."""
-    identity = ["-c", "user.name=Test", "-c", "user.email=test@example.com"]
-    ran = subprocess.run(
-        ["git", *identity, *arguments],
-        cwd=folder, env=free_of_git(), check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    return ran.stdout.strip()
+    identity = ("-c", "user.name=Test", "-c", "user.email=test@example.com")
+    return run("git", *identity, *arguments, cwd=folder, env=free_of_git()).strip()
 
 
 def make_repositories(folder: Path, dependency_base: str) -> None:
@@ -438,8 +435,7 @@ def ssh_server(folder: Path) -> Iterator[SshServer]:
     repositories = folder / "git" / "acme"
     repositories.mkdir(parents=True)
     for name in ("host", "user"):
-        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", keys / name]
-        subprocess.run(command, check=True)
+        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", keys / name)
     shutil.copy(keys / "user.pub", keys / "authorized")
     # An agent's socket cannot have a long path.
     with tempfile.TemporaryDirectory() as short:
@@ -462,7 +458,7 @@ def ssh_server(folder: Path) -> Iterator[SshServer]:
             for socket in sockets:
                 _wait_for(Path(socket))
             variables = free_of_git() | {"SSH_AUTH_SOCK": sockets[0]}
-            subprocess.run(["ssh-add", "-q", keys / "user"], env=variables, check=True)
+            run("ssh-add", "-q", keys / "user", env=variables)
             host_key = " ".join((keys / "host.pub").read_text().split()[:2])
             yield SshServer(
                 f"localhost:{port}", f"[localhost]:{port} {host_key}", keys / "user", *sockets
