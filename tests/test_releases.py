@@ -8,7 +8,7 @@ from unittest import mock
 import pytest
 import yaml
 from copier import run_recopy
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, UndefinedError
+from jinja2 import UndefinedError
 from packaging.version import Version
 
 from helpers import recorded_answers
@@ -79,20 +79,6 @@ def test_what_is_lost_is_noticed(old: str, new: str, template: Path, tmp_path: P
         except UndefinedError as error:
             found.append(str(error))
     assert found
-
-
-@pytest.mark.parametrize("answers", RECORDED)
-def test_the_manifest_asks_for_no_answer_that_a_release_lacks(
-    answers: Answers, template: Path
-) -> None:
-    """Copier renders it with the answers of the release that a project comes from."""
-    jinja = Environment(
-        loader=FileSystemLoader(template),
-        extensions=["jinja2_ansible_filters.AnsibleCoreFiltersExtension"],
-        undefined=StrictUndefined,
-    )
-    for part in SETTINGS["_exclude"]:
-        jinja.from_string(part).render(answers, _copier_operation="update")
 
 
 def test_the_coming_release_is_recorded() -> None:
