@@ -28,6 +28,7 @@ MOST_ASKED = 8
 # The interface that people script: each question's name, and its values where they are fixed,
 # the default first. copier.yml may hold a part of it, and nothing else.
 INTERFACE: dict[str, list[str] | None] = {
+    "adopt": ["false", "true"],
     "project_name": None,
     "framework": ["django", "fastapi", "job"],
     "database": ["postgres", "sqlite", "none"],
@@ -49,7 +50,6 @@ INTERFACE: dict[str, list[str] | None] = {
     "deploy": ["none", "kubernetes"],
     "update_bot": ["renovate", "dependabot", "none"],
     "accelerator": ["none", "torch"],
-    "adopt": ["false", "true"],
     "uv_version": None,
 }
 DATABASE_BY_DEFAULT = {"django": "postgres", "fastapi": "postgres", "job": "none"}
