@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from helpers.commands import Completed
 from helpers.git_repositories import TemplateRepository, TrackedProject, template_repository
 from helpers.host_python import require_python
 from helpers.profiles import Answers
 from helpers.rendering import copy
-from helpers.user_commands import Completed, Workshop, generate
+from helpers.user_commands import Workshop, generate
 
 PYPROJECT = '[project]\nname = "tides"\nversion = "1"\nrequires-python = ">=3.12"\n'
 

@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import subprocess
 import textwrap
 from collections import Counter
 from collections.abc import Iterator
@@ -11,8 +10,10 @@ from typing import Any
 
 import pytest
 import yaml
+from check_jsonschema import main as check_jsonschema
+from click.testing import CliRunner
 
-from helpers.commands import run, tool
+from helpers.commands import Completed, attempt, run, tool
 from helpers.git_repositories import Repository
 from helpers.profiles import QUESTIONNAIRE, ROOT, Answers
 from helpers.rendering import Project, Render
@@ -51,7 +52,10 @@ def check_schemas(folder: Path) -> list[str]:
     found = []
     for pattern, schema in SCHEMAS.items():
         if paths := sorted(folder.glob(pattern)):
-            run(tool("check-jsonschema"), "--builtin-schema", *schema, *paths, cwd=folder)
+            # In this process: a start of the program takes longer than what it does.
+            options = ["--builtin-schema", *schema, *map(str, paths)]
+            checked = CliRunner().invoke(check_jsonschema, options)
+            assert checked.exit_code == 0, checked.output
             found.append(pattern)
     return found
 
@@ -168,21 +172,14 @@ def test_the_image_has_an_sbom_and_provenance(render: Render) -> None:
         assert found == [("production", "type=sbom"), ("production", "type=provenance,mode=max")]
 
 
-def pin_check(project: Repository) -> subprocess.CompletedProcess[str]:
+def pin_check(project: Repository) -> Completed:
     """Run the lines by which the lint lane compares versions."""
     if (project.path / ".gitlab-ci.yml").exists():
         lines = yaml.safe_load(project.read(".gitlab-ci.yml"))["lint"]["script"][0]
     else:
         steps = yaml.safe_load(project.read(".github/workflows/ci.yml"))["jobs"]["lint"]["steps"]
         [lines] = [s["run"] for s in steps if s["name"] == "The same uv and Python everywhere"]
-    return subprocess.run(
-        ["sh", "-e", "-c", lines],
-        cwd=project.path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+    return attempt("sh", "-e", "-c", lines, cwd=project.path, merged=True)
 
 
 def pins(project: Project) -> Iterator[tuple[Path, str, str]]:

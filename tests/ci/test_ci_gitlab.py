@@ -1,13 +1,12 @@
 """GitLab's pipelines, by gitlab-ci-local: which jobs each kind has, and what turns which red."""
 
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from helpers.git_repositories import TemplateRepository
-from helpers.host_python import environment, require_python, uv
+from helpers.host_python import lock, require_python
 from helpers.pipelines import (
     GITLAB_KINDS,
     Bench,
@@ -81,8 +80,7 @@ def test_each_row_passes_a_merge_request(
     }
     folder = tmp_path / "my-service"
     copy(template, folder, {**answers, **here})
-    lock = [str(uv()), "lock", "--quiet"]
-    subprocess.run(lock, cwd=folder, env=environment(), check=True)
+    lock(folder)
     project = Checkout(folder, Bench(tmp_path / "bench"), "gitlab")
     project.start()
     run = project.gitlab(gitlab, GITLAB_KINDS["merge request"])

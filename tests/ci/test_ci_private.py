@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ import pytest
 
 from helpers.docker_engine import docker_ok
 from helpers.git_servers import VERSIONS, Forge
-from helpers.host_python import environment, require_python, uv
+from helpers.host_python import lock, require_python
 from helpers.pipelines import GITHUB_EVENTS, GITLAB_KINDS, Bench, Checkout, Run, remove
 from helpers.private_access import (
     KINDS,
@@ -113,10 +112,7 @@ def case(
             text = (folder / name).read_text()
             (folder / name).write_text(text.replace(gitlab_server.name, "localhost"))
     variables = machine(access, certificates, tmp_path / "home")
-    lock = [str(uv()), "lock", "--quiet"]
-    subprocess.run(
-        lock, cwd=folder, env=environment({**variables, **logged_in(kind, access)}), check=True
-    )
+    lock(folder, {**variables, **logged_in(kind, access)})
     shutil.rmtree(tmp_path / "home" / "uv")
     del variables["GIT_SSH_COMMAND"]
     bases = contexts((folder / "Dockerfile").read_text(), usual_engine())

@@ -5,7 +5,6 @@ import hashlib
 import io
 import json
 import shutil
-import subprocess
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from helpers.commands import run
 from helpers.host_python import environment
 from helpers.pipelines import GITHUB_EVENTS, CheckOut, document, on
 from helpers.private_access import (
@@ -127,11 +127,7 @@ def test_gitlab_pushes_the_image_with_its_provenance(
         "REVISION": "0123456789abcdef",
     }
     for line in (build, keep):
-        ran = subprocess.run(
-            ["bash", "-euc", line], cwd=project, env=environment(variables), check=False,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
-        assert ran.returncode == 0, ran.stdout
+        run("bash", "-euc", line, cwd=project, env=environment(variables))
     digest, index = document(published, "acme/attested", "0123456789abcdef")
     assert (project / "image.env").read_text() == f"DIGEST={digest}\n"
     [attested] = [

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers.commands import Completed, attempt, run
 from helpers.docker_engine import docker_ok
 from helpers.git_servers import BILLING, CONFUSED, LEDGER, UNBUILT, VERSIONS, Forge
 from helpers.host_python import environment, require_python
@@ -84,22 +85,11 @@ class Service:
             self.carried,
         )  # fmt: skip
 
-    def docker(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    def docker(self, *command: str, **variables: str) -> Completed:
         """Run docker with this engine, standard error in the output."""
         kept = {n: v for n, v in os.environ.items() if n not in {"SSH_AUTH_SOCK", "BUILDX_BUILDER"}}
-        return subprocess.run(
-            ["docker", *command],
-            cwd=self.project,
-            env=kept
-            | {"DOCKER_HOST": self.engine.address, "BUILDKIT_PROGRESS": "plain"}
-            | variables,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            timeout=600,
-        )
+        kept |= {"DOCKER_HOST": self.engine.address, "BUILDKIT_PROGRESS": "plain"}
+        return attempt("docker", *command, cwd=self.project, env=kept | variables, merged=True)
 
     def build(
         self, *options: str, variables: Mapping[str, str] | None = None
@@ -506,19 +496,10 @@ class Desk:
     home: Path
     variables: Mapping[str, str]
 
-    def run(self, command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    def run(self, command: str, **variables: str) -> Completed:
         """Run a shell's command line."""
-        return subprocess.run(
-            ["sh", "-euc", command],
-            cwd=self.project,
-            env=environment({**self.variables, **variables}),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            timeout=600,
-        )
+        known = environment({**self.variables, **variables})
+        return attempt("sh", "-euc", command, cwd=self.project, env=known, merged=True)
 
     def ok(self, command: str, **variables: str) -> str:
         """Run a command line that must succeed and return what it prints."""
@@ -616,10 +597,5 @@ def test_host_keys_are_those_that_the_hosts_publish(
         pytest.skip("no ssh-keygen")
     answers = {"private_dependencies": "git-ssh", "private_host": host}
     project = copy(template, tmp_path / "project", answers).path
-    keys = subprocess.run(
-        ["ssh-keygen", "-l", "-f", project / "known_hosts"],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    assert keys.stdout.split()[1:] == [fingerprint, host, "(ED25519)"]
+    keys = run("ssh-keygen", "-l", "-f", project / "known_hosts")
+    assert keys.split()[1:] == [fingerprint, host, "(ED25519)"]

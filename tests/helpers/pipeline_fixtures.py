@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from helpers.commands import attempt
 from helpers.docker_engine import engine_problem
 from helpers.git_repositories import TemplateRepository, template_repository
-from helpers.host_python import environment, require_python, uv
+from helpers.host_python import lock, require_python
 from helpers.pipelines import NODE, NODE_TOOLS, PROJECTS, Bench, CheckOut, Checkout, remove
 from helpers.profiles import ROOT
 from helpers.rendering import copy
@@ -82,8 +83,7 @@ def check_out(
             answers = PROJECTS[name] | {"ci": host, "package_name": package}
             project = folder / "my-service"
             copy(template, project, answers | {"python_version": python.version})
-            lock = [str(uv()), "lock", "--quiet"]
-            subprocess.run(lock, cwd=project, env=environment(), check=True)
+            lock(project)
             checkout = Checkout(project, Bench(folder / "bench", registry), host)
             checkout.start()
             made[name, host] = checkout
@@ -128,8 +128,8 @@ def node_tools() -> Path:
         manifest, done = folder / "package.json", folder / "done"
         if not done.exists() or done.read_text() != wanted:
             manifest.write_text(wanted)
-            install = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts"]
-            ran = subprocess.run(install, cwd=folder, check=False, capture_output=True, text=True)
+            options = ("--no-audit", "--no-fund", "--ignore-scripts")
+            ran = attempt(npm, "install", *options, cwd=folder)
             if ran.returncode != 0:
                 pytest.skip(f"npm cannot install: {ran.stderr.strip()[-200:]}")
             done.write_text(wanted)

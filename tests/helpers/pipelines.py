@@ -6,7 +6,6 @@ import platform
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +17,8 @@ from typing import Any
 import pytest
 import yaml
 
-from helpers.commands import tool
+from helpers.commands import Completed, attempt, tool
+from helpers.commands import run as run_command
 from helpers.docker_engine import docker
 from helpers.git_repositories import Repository, TemplateRepository
 from helpers.host_python import environment, require_python, uv
@@ -261,18 +261,7 @@ class Checkout(Repository):
             *options,
         ]  # fmt: skip
         variables |= {"XDG_CACHE_HOME": str(work / "cache"), "XDG_CONFIG_HOME": str(work)}
-        ran = subprocess.run(
-            command,
-            cwd=self.path,
-            env=variables,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=600,
-            check=False,
-        )
-        return _act_run(ran.stdout)
+        return _act_run(attempt(*command, cwd=self.path, env=variables, merged=True).stdout)
 
     def _stand_ins(self) -> list[str]:
         found: dict[str, str] = {}
@@ -308,9 +297,7 @@ class Checkout(Repository):
             seconds[job, ""] = float(amount) / (1000 if unit == "ms" else 1)
         return Run({job: names[result] for result, job in results}, log, seconds=seconds)
 
-    def _gitlab(
-        self, gitlab: list[str], kind: Mapping[str, str], *options: str
-    ) -> subprocess.CompletedProcess[str]:
+    def _gitlab(self, gitlab: list[str], kind: Mapping[str, str], *options: str) -> Completed:
         registry = self.bench.host
         variables = {
             "CI_REGISTRY": registry,
@@ -325,17 +312,8 @@ class Checkout(Repository):
         inherited = self.bench.environment()
         # Its own node is newer than the machine's may be.
         inherited["PATH"] = os.pathsep.join([str(Path(gitlab[0]).parent), inherited["PATH"]])
-        return subprocess.run(
-            [*gitlab, *passed, *options],
-            cwd=self.path,
-            env=inherited | hidden,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=600,
-            check=False,
-        )
+        command = [*gitlab, *passed, *options]
+        return attempt(*command, cwd=self.path, env=inherited | hidden, merged=True)
 
 
 def _act_run(output: str) -> Run:
@@ -419,9 +397,7 @@ def besides_its_group(project: Checkout, run: Run) -> set[str]:
     Raises AssertionError where it did not install the group.
     """
     export = [str(uv()), "export", "--locked", "--only-group", "quality", "--no-hashes"]
-    lines = subprocess.run(
-        export, cwd=project.path, env=environment(), check=True, capture_output=True, text=True
-    ).stdout
+    lines = run_command(*export, cwd=project.path, env=environment())
     group = set(re.findall(r"^([\w.-]+)==", lines, re.MULTILINE))
     # Lines of uv's, behind the job's name, which GitLab's runner separates with more.
     installed = set(re.findall(r"^\W*lint[\] >]+\+ ([\w.-]+)==", run.log, re.MULTILINE))
