@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from engine import engine_problem
+from helpers.postgresql import PostgresServer, postgres_server
 from profiles import QUESTIONNAIRE, Answers
 from rendering import TEMPLATE_FILES, Project, Render, compiled_once, copy, snapshot
 
@@ -66,3 +68,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def project(profile: Answers, render: Render) -> Project:
     """The project of a profile, to be read only."""
     return render(**profile)
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgresServer]:
+    """A PostgreSQL server, for all projects of this session."""
+    if problem := engine_problem():
+        pytest.skip(f"no container engine: {problem}")
+    with postgres_server() as server:
+        yield server

@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine import engine_problem
-from helpers.postgresql import REQUIRES_POSTGRESQL, PostgresServer, postgres_server
+from helpers.postgresql import REQUIRES_POSTGRESQL, PostgresServer
 from interpreters import require_python
 from jinja2 import Environment, FileSystemLoader
 from profiles import QUESTIONNAIRE, ROOT, Answers
@@ -113,15 +112,6 @@ def workshops(
         return made[name]
 
     return workshop
-
-
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[PostgresServer]:
-    """A PostgreSQL server, for all projects of this session."""
-    if problem := engine_problem():
-        pytest.skip(f"no container engine: {problem}")
-    with postgres_server() as server:
-        yield server
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from engine import engine_problem
+from helpers.postgresql import PostgresServer
 from interpreters import environment, require_python, uv
 from pipelines import NODE, NODE_TOOLS, PROJECTS, Bench, CheckOut, Checkout, remove
 from rendering import copy
@@ -63,7 +64,10 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str | None]:
 
 @pytest.fixture(scope="session")
 def check_out(
-    template: Path, tmp_path_factory: pytest.TempPathFactory, registry: str | None
+    request: pytest.FixtureRequest,
+    template: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    registry: str | None,
 ) -> Iterator[CheckOut]:
     """A function that returns one of PROJECTS on a platform, made and locked once a session.
 
@@ -81,7 +85,11 @@ def check_out(
             copy(template, project, answers | {"python_version": python.version})
             lock = [str(uv()), "lock", "--quiet"]
             subprocess.run(lock, cwd=project, env=environment(), check=True)
-            checkout = Checkout(project, Bench(folder / "bench", registry), host)
+            database = None
+            if host == "gitlab" and "@database:" in (project / ".gitlab-ci.yml").read_text():
+                server: PostgresServer = request.getfixturevalue("postgresql")
+                database = server.address
+            checkout = Checkout(project, Bench(folder / "bench", registry, database), host)
             checkout.start()
             made[name, host] = checkout
         return made[name, host]
@@ -100,7 +108,7 @@ def branch(check_out: CheckOut, tmp_path: Path) -> Iterator[CheckOut]:
         original = check_out(name, host)
         project = tmp_path / "my-service"
         shutil.copytree(original.path, project, symlinks=True)
-        bench = Bench(tmp_path / "bench", original.bench.registry)
+        bench = Bench(tmp_path / "bench", original.bench.registry, original.bench.database)
         made.append(Checkout(project, bench, host))
         return made[-1]
 

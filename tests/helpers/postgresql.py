@@ -30,11 +30,16 @@ class PostgresServer:
     container: str
     port: int
 
+    @property
+    def address(self) -> str:
+        """Host and port."""
+        return f"127.0.0.1:{self.port}"
+
     def new_database(self) -> str:
         """Create an empty database and return its URL."""
         name = f"project_{uuid.uuid4().hex[:12]}"
         docker_ok("exec", self.container, "createdb", "--username=app", name)
-        return f"postgresql://app:app@127.0.0.1:{self.port}/{name}"
+        return f"postgresql://app:app@{self.address}/{name}"
 
     def databases(self) -> list[str]:
         """Return the names of all databases, sorted."""
