@@ -20,6 +20,7 @@ from helpers.docker_engine import engine_problem
 from helpers.git_repositories import TemplateRepository, template_repository
 from helpers.host_python import lock, require_python
 from helpers.pipelines import NODE, NODE_TOOLS, PROJECTS, Bench, CheckOut, Checkout, remove
+from helpers.postgresql import PostgresServer
 from helpers.profiles import ROOT
 from helpers.rendering import copy
 from helpers.user_commands import free_port
@@ -67,7 +68,10 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str | None]:
 
 @pytest.fixture(scope="session")
 def check_out(
-    template: Path, tmp_path_factory: pytest.TempPathFactory, registry: str | None
+    request: pytest.FixtureRequest,
+    template: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    registry: str | None,
 ) -> Iterator[CheckOut]:
     """A function that returns one of PROJECTS on a platform, made and locked once a session.
 
@@ -84,7 +88,11 @@ def check_out(
             project = folder / "my-service"
             copy(template, project, answers | {"python_version": python.version})
             lock(project)
-            checkout = Checkout(project, Bench(folder / "bench", registry), host)
+            database = None
+            if host == "gitlab" and "@database:" in (project / ".gitlab-ci.yml").read_text():
+                server: PostgresServer = request.getfixturevalue("postgresql")
+                database = server.address
+            checkout = Checkout(project, Bench(folder / "bench", registry, database), host)
             checkout.start()
             made[name, host] = checkout
         return made[name, host]
@@ -103,7 +111,7 @@ def branch(check_out: CheckOut, tmp_path: Path) -> Iterator[CheckOut]:
         original = check_out(name, host)
         project = tmp_path / "my-service"
         shutil.copytree(original.path, project, symlinks=True)
-        bench = Bench(tmp_path / "bench", original.bench.registry)
+        bench = Bench(tmp_path / "bench", original.bench.registry, original.bench.database)
         made.append(Checkout(project, bench, host))
         return made[-1]
 

@@ -47,8 +47,10 @@ GITLAB_KINDS: dict[str, dict[str, str]] = {
     "merge train": MERGE_REQUEST | {"CI_MERGE_REQUEST_EVENT_TYPE": "merge_train"},
     "branch": PUSH | {"CI_COMMIT_BRANCH": "edit", "CI_COMMIT_REF_NAME": "edit"},
     "default branch": PUSH | {"CI_COMMIT_BRANCH": "main", "CI_COMMIT_REF_NAME": "main"},
-    "tag": PUSH
+    "version tag": PUSH
     | {"CI_COMMIT_TAG": "v1.0.0", "CI_COMMIT_REF_NAME": "v1.0.0", "CI_COMMIT_BRANCH": ""},
+    "other tag": PUSH
+    | {"CI_COMMIT_TAG": "main", "CI_COMMIT_REF_NAME": "main", "CI_COMMIT_BRANCH": ""},
     "schedule": {"CI_PIPELINE_SOURCE": "schedule"},
 }
 
@@ -137,6 +139,8 @@ class Bench:
 
     folder: Path
     registry: str | None = None
+    # Address of the database that GitLab starts beside a job.
+    database: str | None = None
     # Variables of all jobs, and options that each `docker buildx bake` gets.
     variables: Mapping[str, str] = field(default_factory=dict)
     bake: Sequence[str] = ()
@@ -214,15 +218,25 @@ class Checkout(Repository):
         """Make the project the default branch of its repository, with a change on a branch.
 
         act does not know `$/` yet, which is `./` at the commit that runs. The registry of GitHub's
-        packages becomes the bench's. The engine of GitLab's container job is this machine's.
-        gitlab-ci-local expands CI_PROJECT_DIR in a variable to a folder of GitLab's runners.
+        packages becomes the bench's. GitLab's services become the engine of this machine, by the
+        docker command of the bench, and the bench's database. gitlab-ci-local expands
+        CI_PROJECT_DIR in a variable to a folder of GitLab's runners.
         """
         for path in (self.path / ".github" / "workflows").glob("*.yml"):
             text = path.read_text().replace("uses: $/", "uses: ./")
             path.write_text(text.replace("ghcr.io/${GITHUB", f"{self.bench.host}/${{GITHUB"))
         if self.platform == "gitlab":
-            text, found = re.subn(r"  services: .*dind.*\n", "", self.read(".gitlab-ci.yml"))
-            assert found == 1
+            text, found = re.subn(
+                r"^  services:( .*\n|\n(    .*\n)+)",
+                "",
+                self.read(".gitlab-ci.yml"),
+                flags=re.MULTILINE,
+            )
+            assert 1 <= found <= 2
+            lane = text.partition("\ntest:\n")[2].partition("\n\n")[0]
+            beside = lane.replace("@database:5432", f"@{self.bench.database}")
+            assert beside == lane or self.bench.database
+            text = text.replace(lane, beside)
             text = text.replace("=$CI_PROJECT_DIR/known_hosts", f"={self.path}/known_hosts")
             self.write(".gitlab-ci.yml", text)
         self.git("init", "--quiet", "--initial-branch=main")
@@ -231,7 +245,7 @@ class Checkout(Repository):
         self.git("update-ref", "refs/remotes/origin/main", "HEAD")
         self.git("symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/main")
         self.git("switch", "--quiet", "--create", "edit")
-        self.write("NOTES.md", "Edited.\n")
+        self.write("notes.txt", "Edited.\n")
         self.commit("Edit")
 
     def workflow(self, name: str) -> dict[str, Any]:
@@ -304,12 +318,16 @@ class Checkout(Repository):
             "CI_REGISTRY_IMAGE": f"{registry}/acme/my-service",
             "CI_REGISTRY_USER": "user",
             "CI_REGISTRY_PASSWORD": "password",
+            "CI_PIPELINE_ID": "100",
+            "CI_SERVER_FQDN": "gitlab.com",
         } | dict(kind)
         passed = []
         for name, value in variables.items():
             passed += [f"--variable={name}={value}"] if value else [f"--unset-variable={name}"]
         hidden = {"GCL_IGNORE_PREDEFINED_VARS": ",".join(variables)}
         inherited = self.bench.environment()
+        # As some runners are configured, GitLab.com's among them; see stand_in_docker.py.
+        inherited |= {"DOCKER_DRIVER": "overlay2", "STAND_IN_FOR": "kubernetes"}
         # Its own node is newer than the machine's may be.
         inherited["PATH"] = os.pathsep.join([str(Path(gitlab[0]).parent), inherited["PATH"]])
         command = [*gitlab, *passed, *options]
@@ -428,3 +446,15 @@ def document(registry: str, name: str, reference: str) -> tuple[str, dict[str, A
     )
     with urllib.request.urlopen(request, timeout=20) as response:
         return response.headers["Docker-Content-Digest"], json.load(response)
+
+
+def leave_out_after_script(project: Checkout) -> None:
+    """Take away what a job on GitLab does after its script.
+
+    gitlab-ci-local does that in a new copy of the folder, and then misses image.env.
+    """
+    text = re.sub(
+        r"  after_script:\n    - docker cp(.*\n)+?\n", "\n", project.read(".gitlab-ci.yml")
+    )
+    project.write(".gitlab-ci.yml", text)
+    project.commit()
