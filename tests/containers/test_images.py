@@ -14,6 +14,7 @@ import pytest
 
 from helpers.built_projects import FRAMEWORKS, MULTI_STAGE, SERVICES, Stack, only
 from helpers.docker_engine import STRICT, Image, docker, docker_ok, running
+from helpers.dockerfile_model import parse
 
 
 def settings(stack: Stack) -> list[str]:
@@ -92,10 +93,27 @@ def test_production_is_compiled(stack: Stack, source: str) -> None:
     assert not missing
 
 
-@pytest.mark.stacks(*MULTI_STAGE)
-def test_production_is_labelled(stack: Stack) -> None:
-    config = stack.build("production", VERSION="1.2.3", REVISION="abc").config()
-    labels = config["Labels"]
+def test_build_options_of_uv_do_not_reach_the_container(stack: Stack) -> None:
+    """The environment of a container: what ENV says, beside the base image's, and no ARG."""
+    dockerfile = parse((stack.project / "Dockerfile").read_text())
+    history = dockerfile.final.history
+    said = {name for i in history if i.name == "ENV" for name in i.variables}
+    options = {name for i in history if i.name == "ARG" for name in i.variables}
+    assert "UV_LINK_MODE" in options
+    base = Image(dockerfile.final.lineage[0].image).environment()
+    environment = stack.image().environment()
+    assert environment.keys() - base.keys() == said - base.keys()
+    assert not options & (environment.keys() - base.keys())
+
+
+def test_production_is_labelled(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By bake, whose variables are CI's."""
+    image = Image(f"slipway-test/{stack.name}:labelled")
+    monkeypatch.setenv("VERSION", "1.2.3")
+    monkeypatch.setenv("REVISION", "abc")
+    docker_ok("buildx", "bake", f"--set=production.tags={image.reference}", cwd=stack.project)
+    stack.builds.append(image)
+    labels = image.config()["Labels"]
     assert isinstance(labels, dict)
     assert labels["org.opencontainers.image.version"] == "1.2.3"
     assert labels["org.opencontainers.image.revision"] == "abc"

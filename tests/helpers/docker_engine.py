@@ -81,6 +81,12 @@ class Image:
         config: dict[str, object] = json.loads(text)
         return config
 
+    def environment(self) -> dict[str, str]:
+        """Return the variables that a container of this image starts with."""
+        variables = self.config()["Env"]
+        assert isinstance(variables, list)
+        return {name: value for name, _, value in (item.partition("=") for item in variables)}
+
     def size(self) -> int:
         """Return the size in bytes of all layers together."""
         return int(docker_ok("image", "inspect", "--format={{.Size}}", self.reference))
