@@ -6,11 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from profiles import QUESTIONNAIRE, Answers
-from rendering import TEMPLATE_FILES, Project, Render, compiled_once, copy, snapshot
 
-# Projects that guides begin with, which have tests of their own.
-collect_ignore = ["guides"]
+from helpers.profiles import QUESTIONNAIRE, Answers
+from helpers.rendering import TEMPLATE_FILES, Project, Render, compiled_once, copy, snapshot
+
+# The modules with fixtures of the tests in ci/ and containers/.
+pytest_plugins = [
+    "helpers.container_fixtures",
+    "helpers.pipeline_fixtures",
+    "helpers.private_access",
+]
+
+# Example projects have tests of their own.
+collect_ignore = ["data"]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -6,11 +6,12 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from history import TemplateRepository, TrackedProject, template_repository
-from interpreters import require_python
-from profiles import Answers
-from rendering import copy
-from workshop import Completed, Workshop, generate
+
+from helpers.git_repositories import TemplateRepository, TrackedProject, template_repository
+from helpers.host_python import require_python
+from helpers.profiles import Answers
+from helpers.rendering import copy
+from helpers.user_commands import Completed, Workshop, generate
 
 PYPROJECT = '[project]\nname = "tides"\nversion = "1"\nrequires-python = ">=3.12"\n'
 

@@ -1,8 +1,9 @@
 """Each rule for Dockerfiles catches what it is there for, and is silent otherwise."""
 
 import pytest
-from dockerfile import parse
-from dockerfile_rules import RULES, findings
+
+from helpers.dockerfile_model import parse
+from helpers.dockerfile_rules import RULES, findings
 
 # The environment made in place.
 IN_PLACE = """\

@@ -8,9 +8,10 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from guide import ACME, GUIDES, Follower, follower, read
-from history import template_repository
-from interpreters import require_python
+
+from helpers.git_repositories import template_repository
+from helpers.host_python import require_python
+from helpers.markdown_commands import ACME, GUIDES, Follower, follower, read
 
 pytestmark = pytest.mark.slow
 

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from guide import Follower, read, section, steps
-from history import TemplateRepository, template_repository
-from interpreters import require_python
-from package_index import Index, package_index
+
+from helpers.git_repositories import TemplateRepository, template_repository
+from helpers.host_python import require_python
+from helpers.markdown_commands import Follower, read, section, steps
+from helpers.package_index import Index, package_index
 
 pytestmark = pytest.mark.slow
 

@@ -4,8 +4,9 @@ from itertools import combinations, product
 from pathlib import Path
 
 import pytest
-from profiles import QUESTIONNAIRE, SETTINGS, UNASKED, Pair, Questionnaire, pairs
-from rendering import refusal
+
+from helpers.profiles import QUESTIONNAIRE, SETTINGS, UNASKED, Pair, Questionnaire, pairs
+from helpers.rendering import refusal
 
 # Each pair that cannot be, and the question and the reason by which Copier refuses it. The rest
 # is computed from copier.yml; this list is written by hand, so that a condition there that

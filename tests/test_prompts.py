@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pyte
 import pytest
-from profiles import QUESTIONNAIRE, ROOT
-from rendering import Project, Render, refusal
+
+from helpers.profiles import QUESTIONNAIRE, ROOT
+from helpers.rendering import Project, Render, refusal
 
 COLUMNS, LINES = 80, 24
 # For each thing that is waited for; slow machines need a good part of it.
@@ -24,7 +25,10 @@ ENTER, SPACE, DOWN, CTRL_C = "\r", " ", "\x1b[B", "\x03"
 # Empties the line, as the cursor is at its end.
 CTRL_U = "\x15"
 
-HELP: dict[str, str] = {name: details["help"] for name, details in QUESTIONNAIRE.details.items()}
+# The first line of each question; advice follows in the next one.
+HELP: dict[str, str] = {
+    name: details["help"].splitlines()[0] for name, details in QUESTIONNAIRE.details.items()
+}
 COPIER = (sys.executable, "-m", "copier", "copy")
 
 # The README's table of questions says when each is asked.
@@ -69,16 +73,13 @@ class Terminal:
         self._device = device
         self._screen = Screen(device)
         self._stream = pyte.ByteStream(self._screen)
+        # The questions that were on the screen, in the order in which they came.
+        self.asked: list[str] = []
 
     @property
     def lines(self) -> list[str]:
         """The lines on the screen."""
         return [line.rstrip() for line in self._screen.display]
-
-    @property
-    def asked(self) -> list[str]:
-        """The questions on the screen, answered ones included."""
-        return [line.removeprefix("🎤 ") for line in self.lines if line.startswith("🎤 ")]
 
     def send(self, keys: str) -> None:
         """Press keys."""
@@ -115,6 +116,8 @@ class Terminal:
         except OSError:  # Linux's way to say that no process has the terminal open.
             return False
         self._stream.feed(shown)
+        questions = [line.removeprefix("🎤 ") for line in self.lines if line.startswith("🎤 ")]
+        self.asked += [question for question in questions if question not in self.asked]
         return bool(shown)
 
 
@@ -179,6 +182,18 @@ def test_the_questions_of_the_readme_are_asked(template: Path, tmp_path: Path) -
     assert Project(tmp_path / "my-service").answers["project_name"] == "My Service"
 
 
+def test_each_question_gives_advice_on_lines_that_fit() -> None:
+    never = {name for name, asked in ASKED.items() if asked.startswith("never")}
+    for name in set(HELP) - never:
+        first, *advice = QUESTIONNAIRE.details[name]["help"].splitlines()
+        assert advice, name
+        # The prompt starts with an emoji of two columns and a space.
+        assert len(first) < COLUMNS - 3, name
+        assert [line for line in advice if len(line) >= COLUMNS and "{%" not in line] == []
+        assert advice[-1].startswith("   "), name
+        assert advice[-1].endswith("."), name
+
+
 def test_the_readme_lists_and_counts_the_questions() -> None:
     numbers = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight"]
     assert set(ASKED) == set(HELP)
@@ -198,10 +213,7 @@ def test_customize_asks_the_rest(template: Path, tmp_path: Path) -> None:
         terminal.answer("build_packages", "build-essential" + ENTER)
         terminal.answer("update_bot", DOWN + ENTER)
         assert terminal.leave() == 0
-        # The first ones have left the screen by then.
-        shown = terminal.asked
-        assert len(shown) > len(CUSTOMIZED)
-        assert shown == [HELP[name] for name in ALWAYS + CUSTOMIZED][-len(shown) :]
+        assert terminal.asked == [HELP[name] for name in ALWAYS + CUSTOMIZED]
     answers = Project(tmp_path / "my-service").answers
     packages = ["gdal-bin, libpango-1.0-0", "build-essential"]
     expected = [package, description, "3.13", "single-stage", *packages, "dependabot"]

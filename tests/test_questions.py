@@ -11,12 +11,15 @@ from typing import Any
 
 import pytest
 from copier import run_recopy
-from formats import untidiness
-from interpreters import environment, require_python, uv
 from jinja2 import Environment, FileSystemLoader, Template
-from profiles import QUESTIONNAIRE, ROOT, SETTINGS, Answers
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from pytest_copier.plugin import CopierFixture
-from rendering import Project, Render, copy, refusal
+
+from helpers.file_formats import untidiness
+from helpers.host_python import environment, require_python, uv
+from helpers.profiles import QUESTIONNAIRE, ROOT, SETTINGS, Answers
+from helpers.rendering import Project, Render, copy, refusal
 
 # What fits on a line of 80 columns behind "Validation error for question 'package_name': ".
 LONGEST_REFUSAL = 38
@@ -66,10 +69,10 @@ REFUSED = {
         *["", " ", "GitHub.com", "https://github.com", "github.com/acme", "git@github.com", "a b"],
         *["-a", "a:", "a:0", "a:x", "a:123456", "github.com\n", "{{ a }}"],
     ],
-    "private_packages": ["billing @ https://github.com/billing.whl", "billing 1.2", "$a", "a\tb"],
+    "private_packages": ["billing @ https://github.com/billing.whl", "$a", "a\tb"],
     "private_index_url": [
         *[
-            "",
+            " ",
             "pypi.example.com",
             "http://pypi.example.com/",
             "https://",
@@ -89,6 +92,9 @@ REFUSED = {
 # Lists of private packages by their kind, and why they are refused or that they are not.
 GIT = "billing @ git+https://github.com/acme/billing.git"
 SSH = "billing @ git+ssh://git@github.com/acme/billing.git"
+HTTPS_FORM = "NAME @ git+https://HOST/PATH"
+SSH_FORM = "NAME @ git+ssh://git@HOST/PATH"
+INDEX_FORM = "requirements such as name~=1.0"
 PRIVATE = [
     ("git-https", "", None),
     ("git-https", GIT, None),
@@ -99,36 +105,40 @@ PRIVATE = [
         None,
     ),
     ("git-https", f"{GIT} ; python_version < \"3.15\" and sys_platform == 'linux'", None),
-    ("git-https", "billing", "NAME @ git+https://HOST/PATH"),
-    ("git-https", "billing==1.2", "NAME @ git+https://HOST/PATH"),
-    ("git-https", SSH, "NAME @ git+https://HOST/PATH"),
-    ("git-https", GIT.replace("https", "http"), "NAME @ git+https://HOST/PATH"),
-    ("git-https", "billing @ https://github.com/b.whl", "NAME @ git+https://HOST/PATH"),
-    ("git-https", f"{GIT}; os_name == 'nt'", "NAME @ git+https://HOST/PATH"),
-    ("git-https", f'{GIT} ; python_version < "3\\"', "NAME @ git+https://HOST/PATH"),
-    ("git-https", f"{GIT}@v1#egg=billing", "NAME @ git+https://HOST/PATH"),
-    ("git-https", f"{GIT}@v1$(x)", "NAME @ git+https://HOST/PATH"),
+    # Whether it makes sense is for uv to say.
+    ("git-https", f"{GIT}@v1#egg=billing", None),
+    ("git-https", f'{GIT} ; python_version < "3\\"', None),
+    ("git-https", "billing", HTTPS_FORM),
+    ("git-https", "billing==1.2", HTTPS_FORM),
+    ("git-https", SSH, HTTPS_FORM),
+    ("git-https", GIT.replace("https", "http"), HTTPS_FORM),
+    ("git-https", "billing @ https://github.com/b.whl", HTTPS_FORM),
+    ("git-https", f"@ {GIT[10:]}", HTTPS_FORM),
+    ("git-https", f"{GIT}\t", HTTPS_FORM),
     ("git-https", GIT.replace("github", "gitlab"), "billing: not on github.com"),
     ("git-https", GIT.replace(".com", ".com.example.org"), "billing: not on github.com"),
+    ("git-https", GIT.replace("https://", "https://a.b/") + "@https://github.com/",
+     "billing: not on github.com"),
     ("git-https", GIT.replace("//", "//token@"), "no credentials in it, please"),
     ("git-https", GIT.replace("//", "//user:token@"), "no credentials in it, please"),
-    ("git-https", f"{GIT}, Billing{GIT[7:]}", "billing stands twice"),
+    ("git-https", f"{GIT}, Billing{GIT[7:]}", "billing is listed twice"),
     ("git-ssh", SSH, None),
     ("git-ssh", f"{SSH}@main", None),
-    ("git-ssh", GIT, "NAME @ git+ssh://git@HOST/PATH"),
-    ("git-ssh", "billing @ git@github.com:acme/billing.git", "NAME @ git+ssh://git@HOST/PATH"),
+    ("git-ssh", GIT, SSH_FORM),
+    ("git-ssh", "billing @ git@github.com:acme/billing.git", SSH_FORM),
     ("git-ssh", SSH.replace("git@", "git:password@"), "no credentials in it, please"),
     ("git-ssh", SSH.replace("github", "gitlab"), "billing: not on github.com"),
     ("index", "billing", None),
     ("index", "billing>=1,<2, ledger[a, b]~=1.0; python_version >= '3.12'", None),
     ("index", "billing==1.*\nledger", None),
-    ("index", GIT, "requirements such as name~=1.0"),
-    ("index", "billing 1.2", "requirements such as name~=1.0"),
-    ("index", "billing==", "requirements such as name~=1.0"),
-    ("index", "--index-url https://example.com", "requirements such as name~=1.0"),
-    ("index", "billing, billing", "billing stands twice"),
+    ("index", "billing 1.2", None),
+    ("index", GIT, INDEX_FORM),
+    ("index", "--index-url https://example.com", INDEX_FORM),
+    ("index", "--pre", INDEX_FORM),
+    ("index", "billing @ https://user:token@example.com/b.whl", "no credentials in it, please"),
+    ("index", "billing, billing", "billing is listed twice"),
     ("index", "b" * 2001, "at most 2000 characters"),
-]
+]  # fmt: skip
 
 # The package that a project gets in a folder of some name, when nobody is asked.
 PACKAGES = {
@@ -144,6 +154,18 @@ PACKAGES = {
     "rust-just": "rust_just_app",
     "a" * 60: "a" * 40,
 }
+
+
+@pytest.fixture(scope="session")
+def taken(template: Path) -> dict[str, set[str]]:
+    """The lists of taken names, each by what it is called."""
+    module: Any = (
+        Environment(loader=FileSystemLoader(template))
+        .get_template("template/parts/taken_names.jinja")
+        .module
+    )
+    lists = ["keywords", "standard_library", "dependencies", "folders"]
+    return {name: set(getattr(module, name).split()) for name in lists}
 
 
 @pytest.fixture(scope="session")
@@ -236,27 +258,20 @@ def test_private_packages_are_requirements_of_their_kind(
         assert len(f"Validation error for question '{refused[0]}': {refused[1]}") <= 80
 
 
-def test_private_packages_stand_in_pyproject_toml(template: Path, tmp_path: Path) -> None:
+def test_private_packages_are_dependencies_as_they_were_typed(
+    template: Path, tmp_path: Path
+) -> None:
     asked = [
         "billing[cards] @ git+https://github.com/acme/billing.git@v1.2.0",
         "ledger @ git+https://github.com/acme/books#subdirectory=python/ledger",
         "Tax_Rates@git+https://github.com/acme/tax.git@main#subdirectory=rates",
         'abacus @ git+https://github.com/acme/abacus.git ; python_version < "3.15"',
     ]
-    answers = {"private_dependencies": "git-https", "private_packages": ", ".join(asked)}
+    answers = {"private_dependencies": "git-https", "private_packages": " ,".join(asked)}
     project = copy(template, tmp_path / "git", answers)
     settings = tomllib.loads(project.read("pyproject.toml"))
-    assert settings["project"]["dependencies"][-4:] == [
-        "billing[cards]", "ledger", "Tax_Rates", 'abacus; python_version < "3.15"'
-    ]  # fmt: skip
-    assert settings["tool"]["uv"]["sources"] == {
-        "billing": {"git": "https://github.com/acme/billing.git", "rev": "v1.2.0"},
-        "ledger": {"git": "https://github.com/acme/books", "subdirectory": "python/ledger"},
-        "Tax_Rates": {
-            "git": "https://github.com/acme/tax.git", "rev": "main", "subdirectory": "rates"
-        },
-        "abacus": {"git": "https://github.com/acme/abacus.git"},
-    }  # fmt: skip
+    assert settings["project"]["dependencies"][-4:] == asked
+    assert "sources" not in settings["tool"]["uv"]
 
     url = "https://gitlab.com/api/v4/projects/1/packages/pypi/simple"
     answers = {"private_dependencies": "index", "private_index_url": url}
@@ -264,15 +279,53 @@ def test_private_packages_stand_in_pyproject_toml(template: Path, tmp_path: Path
     project = copy(template, tmp_path / "index", answers)
     settings = tomllib.loads(project.read("pyproject.toml"))
     assert settings["project"]["dependencies"][-2:] == [
-        "billing[cards]>=1,<2", "ledger; python_version < '3.15'"
+        "billing[cards]>=1,<2", "ledger ; python_version < '3.15'"
     ]  # fmt: skip
     assert settings["tool"]["uv"]["sources"] == {
         "billing": {"index": "private"}, "ledger": {"index": "private"}
     }  # fmt: skip
-    assert settings["tool"]["uv"]["exclude-newer-package"] == {"billing": False, "ledger": False}
     assert settings["tool"]["uv"]["index"] == [
-        {"name": "private", "url": url, "explicit": True, "authenticate": "always"}
+        {
+            "name": "private",
+            "url": url,
+            "explicit": True,
+            "authenticate": "always",
+            "exclude-newer": False,
+        }
     ]
+
+
+@pytest.mark.parametrize("text", ['"', "\\", "\\u0041", "{{ a }}", "{% if a %}", "${a} $(b)", "'#"])
+def test_a_requirement_survives_as_it_is(text: str, template: Path, tmp_path: Path) -> None:
+    asked = f"{GIT} ; os_name == {text}"
+    answers = {"private_dependencies": "git-https", "private_packages": asked}
+    project = copy(template, tmp_path / "project", answers)
+    settings = tomllib.loads(project.read("pyproject.toml"))
+    assert settings["project"]["dependencies"][-1] == asked
+
+
+@pytest.mark.parametrize("requirement", ["billing 1.2", f"{GIT} ; os"])
+def test_uv_says_which_requirement_is_wrong(
+    requirement: str, template: Path, tmp_path: Path
+) -> None:
+    python = require_python()
+    answers = {
+        "private_dependencies": "git-https" if "git+" in requirement else "index",
+        "private_packages": requirement,
+        "python_version": python.version,
+    }
+    copy(template, tmp_path / "project", answers)
+    locked = subprocess.run(
+        [str(uv()), "lock"],
+        cwd=tmp_path / "project",
+        env=environment(),
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert locked.returncode != 0
+    assert "Invalid metadata format in: pyproject.toml" in locked.stderr
+    assert requirement in locked.stderr
 
 
 def test_a_refusal_leaves_what_was_there(template: Path, tmp_path: Path) -> None:
@@ -291,39 +344,40 @@ def test_only_the_values_of_a_choice_are_taken(value: str, template: Path, tmp_p
     assert refused[0] == "framework"
 
 
-def test_no_package_hides_pythons_own(package_problem: Callable[[str], str]) -> None:
-    names = {*sys.stdlib_module_names, *keyword.kwlist, *keyword.softkwlist}
-    # Those with a capital or with an underscore in front no package can have anyway.
-    usual = {name for name in names if name == name.lower() and not name.startswith("_")}
-    # No statement starts with `type.`, so that this soft keyword stays a name.
-    assert {name for name in usual if not package_problem(name)} <= {"type"}
+def test_taken_names_of_python_are_its_own(taken: dict[str, set[str]]) -> None:
+    # No statement starts with `type.`, so that this soft keyword can be a name.
+    keywords = {*keyword.kwlist, *keyword.softkwlist} - {"type"}
+    assert taken["keywords"] == {name for name in keywords if re.fullmatch("[a-z]+", name)}
+    # Those with an underscore in front no package can have anyway.
+    library = {name for name in sys.stdlib_module_names if re.fullmatch("[a-z][a-z0-9_]*", name)}
+    assert library <= taken["standard_library"]
 
 
-def test_no_package_hides_what_lies_in_the_projects_folder(
+@pytest.mark.parametrize("name", ["import", "match", "json", "django", "tests", "users"])
+def test_a_taken_name_is_refused(name: str, package_problem: Callable[[str], str]) -> None:
+    assert package_problem(name) == f"{name} is taken"
+    assert package_problem(f"{name}_api") == ""
+
+
+def test_no_package_hides_what_is_in_the_projects_folder(
     project: Project, package_problem: Callable[[str], str]
 ) -> None:
     assert [name for name in top_level_modules(project) if not package_problem(name)] == []
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("framework", DATABASE_BY_DEFAULT)
-def test_no_project_has_the_name_of_a_dependency(
-    framework: str, template: Path, tmp_path: Path, package_problem: Callable[[str], str]
+def test_direct_dependencies_are_taken(
+    project: Project, package_problem: Callable[[str], str]
 ) -> None:
     """uv would take the project itself for the dependency, and find no solution."""
-    python = require_python()
-    every = {"framework": framework, "database": "postgres", "python_version": python.version}
-    groups = [c.value for q in QUESTIONNAIRE.closed if q.multiselect for c in q.choices]
-    copy(template, tmp_path / "project", every | {"dependency_groups": groups})
-    subprocess.run(
-        [str(uv()), "lock", "--quiet"], cwd=tmp_path / "project", env=environment(), check=True
-    )
-    lock = tomllib.loads((tmp_path / "project" / "uv.lock").read_text())
-    names = [
-        re.sub("[-.]", "_", p["name"]) for p in lock["package"] if "editable" not in p["source"]
-    ]
-    assert len(names) > 10
-    assert [name for name in names if not package_problem(name)] == []
+    if project.answers["adopt"]:
+        pytest.skip("an adopted project has dependencies of its own")
+    settings = tomllib.loads(project.read("pyproject.toml"))
+    lists = [settings["project"]["dependencies"], settings["build-system"]["requires"]]
+    lists += settings["dependency-groups"].values()
+    required = [item for items in lists for item in items if isinstance(item, str)]
+    names = {canonicalize_name(Requirement(item).name).replace("-", "_") for item in required}
+    assert len(names) > 2
+    assert sorted(name for name in names if not package_problem(name)) == []
 
 
 @pytest.mark.parametrize(("folder", "package"), PACKAGES.items())

@@ -6,19 +6,20 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
-import released
 import yaml
 from copier import run_recopy
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, UndefinedError
+from jinja2 import UndefinedError
 from packaging.version import Version
-from profiles import ROOT, SETTINGS, Answers
-from rendering import ANSWERS_FILE, Project
 
-VERSIONS = [path.stem for path in released.FOLDER.glob("*.yml")]
+from helpers import recorded_answers
+from helpers.profiles import ROOT, SETTINGS, Answers
+from helpers.rendering import ANSWERS_FILE, Project
+
+VERSIONS = [path.stem for path in recorded_answers.FOLDER.glob("*.yml")]
 RECORDED = [
     pytest.param(answers, id=f"{version} {number}")
     for version in VERSIONS
-    for number, answers in enumerate(released.recorded(version))
+    for number, answers in enumerate(recorded_answers.recorded(version))
 ]
 
 # What became of a question or of a value since: its name now, its value now.
@@ -72,7 +73,7 @@ def test_what_is_lost_is_noticed(old: str, new: str, template: Path, tmp_path: P
     assert old in text
     (changed / "copier.yml").write_text(text.replace(old, new))
     found = []
-    for number, answers in enumerate(released.recorded(released.VERSION)):
+    for number, answers in enumerate(recorded_answers.recorded(recorded_answers.VERSION)):
         try:
             found += lost(answers, loaded(changed, tmp_path / str(number) / "a", answers))
         except UndefinedError as error:
@@ -80,34 +81,23 @@ def test_what_is_lost_is_noticed(old: str, new: str, template: Path, tmp_path: P
     assert found
 
 
-@pytest.mark.parametrize("answers", RECORDED)
-def test_the_manifest_asks_for_no_answer_that_a_release_lacks(
-    answers: Answers, template: Path
-) -> None:
-    """Copier renders it with the answers of the release that a project comes from."""
-    jinja = Environment(
-        loader=FileSystemLoader(template),
-        extensions=["jinja2_ansible_filters.AnsibleCoreFiltersExtension"],
-        undefined=StrictUndefined,
-    )
-    for part in SETTINGS["_exclude"]:
-        jinja.from_string(part).render(answers, _copier_operation="update")
-
-
 def test_the_coming_release_is_recorded() -> None:
-    """Where it is not: uv run python tests/released.py."""
-    documents = released.recorded(released.VERSION)
-    assert set.union(*(released.values(d) for d in documents)) == released.every_value()
+    """Where it is not: uv run --directory tests python -m helpers.recorded_answers."""
+    documents = recorded_answers.recorded(recorded_answers.VERSION)
+    assert (
+        set.union(*(recorded_answers.values(d) for d in documents))
+        == recorded_answers.every_value()
+    )
     asked = {name for name in SETTINGS if not name.startswith("_")}
     assert all(document.keys() - {"starter"} == asked for document in documents)
 
 
 def test_versions_are_those_of_pep_440_newest_first() -> None:
     names = [title.split(" ")[0] for title, _ in SECTIONS]
-    assert names[0] == "Unreleased" or names[0] == released.VERSION
+    assert names[0] == "Unreleased" or names[0] == recorded_answers.VERSION
     versions = [Version(name) for name in names if name != "Unreleased"]
     assert versions == sorted(versions, reverse=True)
-    assert str(Version(released.VERSION)) == released.VERSION
+    assert str(Version(recorded_answers.VERSION)) == recorded_answers.VERSION
     assert all(str(Version(name)) == name for name in VERSIONS)
 
 

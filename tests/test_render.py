@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from dockerfile import parse as parse_dockerfile
-from dockerfile_rules import findings
-from formats import parse, untidiness
-from profiles import Answers
-from rendering import Project, Render
-from tools import run, tool
+
+from helpers.commands import run, tool
+from helpers.dockerfile_model import parse as parse_dockerfile
+from helpers.dockerfile_rules import findings
+from helpers.file_formats import parse, untidiness
+from helpers.profiles import Answers
+from helpers.rendering import Project, Render
 
 MOST_FILES = 60
 

@@ -9,9 +9,10 @@ import sysconfig
 from pathlib import Path
 
 import pytest
-from history import Repository, template_repository
-from interpreters import environment
-from profiles import QUESTIONNAIRE
+
+from helpers.git_repositories import Repository, template_repository
+from helpers.host_python import environment
+from helpers.profiles import QUESTIONNAIRE
 
 # How often as much as `copier --version` `copier copy --defaults` may take.
 BOUND = 1.6

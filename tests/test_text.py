@@ -16,8 +16,9 @@ import yaml
 from copier import run_copy
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from profiles import QUESTIONNAIRE, Answers
-from rendering import ANSWERS_FILE, Project, Render, copy, refusal
+
+from helpers.profiles import QUESTIONNAIRE, Answers
+from helpers.rendering import ANSWERS_FILE, Project, Render, copy, refusal
 
 Texts = Mapping[str, str]
 
@@ -40,7 +41,7 @@ FORMS = {
     **dict.fromkeys(LISTS, WORDS),
     "private_host": re.compile(r"[a-z0-9.-]+(:\d+)?"),
     # Private packages, which stand nowhere in a project that has none.
-    "private_packages": re.compile(r"[A-Za-z0-9 \n,;.@:/#+~=<>!*()'\"\[\]_-]*"),
+    "private_packages": re.compile(r"[\n -~]*"),
     "private_index_url": re.compile(r"https://[A-Za-z0-9.:/_~%+-]+"),
 }
 

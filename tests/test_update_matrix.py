@@ -11,11 +11,17 @@ import sys
 from pathlib import Path
 
 import pytest
-from history import OWN_FOLDERS, TemplateRepository, TrackedProject, template_repository
-from interpreters import environment, require_python
-from profiles import SETTINGS, Answers
-from rendering import ANSWERS_FILE
-from workshop import Workshop
+
+from helpers.git_repositories import (
+    OWN_FOLDERS,
+    TemplateRepository,
+    TrackedProject,
+    template_repository,
+)
+from helpers.host_python import environment, require_python
+from helpers.profiles import SETTINGS, Answers
+from helpers.rendering import ANSWERS_FILE
+from helpers.user_commands import Workshop
 
 # Answers of the first copy, and those that the update changes.
 SETS: dict[str, tuple[Answers, Answers]] = {

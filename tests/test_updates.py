@@ -1,23 +1,29 @@
 """Projects take updates of the template without losing what their owners wrote."""
 
+import json
 import re
 import shutil
 import subprocess
 import tomllib
 from collections.abc import Callable
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 from copier import run_recopy
 from copier.errors import UnsafeTemplateError
-from history import OWN_FOLDERS, TemplateRepository, TrackedProject, template_repository
-from interpreters import environment, require_python
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pathspec import PathSpec
-from profiles import QUESTIONNAIRE, SETTINGS, Answers
-from rendering import ANSWERS_FILE, Project
+
+from helpers.git_repositories import (
+    OWN_FOLDERS,
+    TemplateRepository,
+    TrackedProject,
+    template_repository,
+)
+from helpers.host_python import environment, require_python
+from helpers.profiles import QUESTIONNAIRE, SETTINGS, Answers
+from helpers.rendering import ANSWERS_FILE, Project, Render
 
 FRAMEWORKS = QUESTIONNAIRE.factors["framework"]
 PYPROJECT = "pyproject.toml"
@@ -311,18 +317,72 @@ def test_each_file_of_yours_is_in_a_group(template: Path, project: Project) -> N
         assert left_out.match_file(name) == (name.parts[0] in OWN_FOLDERS), name
 
 
-def test_each_group_of_starter_code_is_in_the_manifest(template: Path) -> None:
-    asked = strict_jinja(template).from_string(
-        "{% from 'template/parts/starter.jinja' import starter_groups with context %}"
-        "{{ starter_groups() }}"
+def starter_groups(template: Path, answers: Answers) -> dict[str, list[str]]:
+    """Return the patterns of each group of starter code by its name, its tests by themselves."""
+    table = strict_jinja(template).from_string(
+        "{% from 'template/parts/manifest.jinja' import groups with context %}{{ groups | to_json }}"
     )
-    names = ("framework", "database", "base_image")
-    every = [
-        asked.render(dict(zip(names, values, strict=True)), adopt=False, **EVERY_GROUP).split()
-        for values in product(*(QUESTIONNAIRE.factors[name] for name in names))
+    rows = json.loads(table.render(answers))
+    return {name: files.split() for name, _, files, _ in rows} | {
+        f"{name}_tests": tests.split() for name, _, _, tests in rows if tests
+    }
+
+
+def test_each_starter_file_is_in_one_group(template: Path, render: Render) -> None:
+    groups = starter_groups(template, render().answers)
+    files = [
+        path.relative_to(template / "template/project").as_posix().removesuffix(".jinja")
+        for folder in OWN_FOLDERS
+        for path in (template / "template/project" / folder).rglob("*")
+        if path.is_file()
     ]
-    named = re.findall(r"'(\w+)' not in new", "\n".join(SETTINGS["_exclude"]))
-    assert set(named) == {group for groups in every for group in groups}
+    matches = {
+        name: PathSpec.from_lines("gitignore", patterns) for name, patterns in groups.items()
+    }
+    for file in files:
+        assert len([name for name, spec in matches.items() if spec.match_file(file)]) == 1, file
+    for name, patterns in groups.items():
+        for pattern in patterns:
+            spec = PathSpec.from_lines("gitignore", [pattern])
+            assert any(spec.match_file(file) for file in files), f"{name}: {pattern}"
+
+
+def test_copier_yml_uses_one_macro_of_the_parts() -> None:
+    """While a project updates, Copier renders the new copier.yml with the old parts."""
+    [exclude] = SETTINGS["_exclude"]
+    assert re.findall(r"{% (.*?) %}|{{ (\w+)\(", exclude) == [
+        ("from 'template/parts/manifest.jinja' import left_out with context", ""),
+        ("", "left_out"),
+    ]
+
+
+def test_the_manifest_may_use_what_an_older_release_lacks(
+    releases: TemplateRepository, make: MakeProject
+) -> None:
+    """A question, a part, a macro and a group that the release of the project does not know."""
+    project = make(framework="job")
+    releases.edit(
+        "copier.yml",
+        "customize:\n",
+        "mascot:\n  type: str\n  default: gull\n  ask: false\n\ncustomize:\n",
+    )
+    releases.write("template/parts/mascot.jinja", "{% set flies = mascot == 'gull' %}\n")
+    manifest = "template/parts/manifest.jinja"
+    imports = "{% from 'template/parts/mascot.jinja' import flies with context %}\n"
+    text = releases.read(manifest).replace("asked_for", "groups_asked_for")
+    releases.write(manifest, imports + text.replace(
+        "    ('docs',", "    ('mascot', flies, '/src/*/mascot.py', ''),\n    ('docs',"
+    ))  # fmt: skip
+    for user in ("{{ _copier_conf.answers_file }}.jinja", "../parts/messages/after-update.jinja"):
+        name = f"template/project/{user}"
+        releases.write(name, releases.read(name).replace("asked_for", "groups_asked_for"))
+    releases.write("template/project/src/{{ package_name }}/mascot.py", "GULL = True\n")
+    releases.release("v1.1.0")
+    said = project.update()
+    assert "\nNew starter code: mascot.\n" in said
+    assert project.read("src/my_service/mascot.py") == "GULL = True\n"
+    assert project.conflicts == []
+    assert "mascot" in project.rendered.starter
 
 
 def test_new_starter_code_comes_once(releases: TemplateRepository, make: MakeProject) -> None:
@@ -411,7 +471,7 @@ def test_a_package_whose_name_is_taken_later_keeps_it(
     releases: TemplateRepository, make: MakeProject
 ) -> None:
     project = make(package_name="valkey")
-    releases.edit("template/parts/questions.jinja", " wave ", " wave valkey ")
+    releases.edit("template/parts/taken_names.jinja", " wave ", " wave valkey ")
     releases.release("v1.1.0")
     with pytest.raises(ValueError, match="valkey is taken"):
         make(package_name="valkey")

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 import yaml
-from interpreters import environment, require_python, uv
-from pipelines import NODE
-from profiles import Answers
-from rendering import ANSWERS_FILE, Project, Render
+
+from helpers.host_python import environment, require_python, uv
+from helpers.pipelines import NODE
+from helpers.profiles import Answers
+from helpers.rendering import ANSWERS_FILE, Project, Render
 
 TEMPLATE = "https://github.com/acme/slipway.git"
 # Together they name an image of each kind, and each tool with a version of its own.

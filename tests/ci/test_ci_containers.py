@@ -1,36 +1,33 @@
 """The full checks: the image is built once, tested, started, asked, scanned and published.
 
-The engine is real, and so is the registry. What stands in for the rest is in stand_in_docker.py.
+The engine is real, and so is the registry. What stands in for the rest is in helpers/docker_stand_in.py.
 """
 
 import json
 import re
-import shutil
 import tarfile
-import urllib.request
-from typing import Any
 
 import pytest
-from engine import docker_ok
-from pipelines import (
+
+from helpers.docker_engine import docker_ok
+from helpers.pipelines import (
+    FAST_CHECKS,
     GITHUB_EVENTS,
     GITLAB_KINDS,
     PROJECTS,
     CheckOut,
     Checkout,
     Run,
+    count,
+    document,
     forget_a_migration,
+    groups,
     on,
 )
-from test_ci_github import FAST_CHECKS, count, groups
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
 OTHERS = [name for name in PROJECTS if name != "django"]
-MANIFESTS = (
-    "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json,"
-    "application/vnd.docker.distribution.manifest.v2+json"
-)
 
 
 def full_checks(name: str) -> dict[str, int]:
@@ -47,30 +44,6 @@ def full_checks(name: str) -> dict[str, int]:
         "Run once": int(job),
         "Ask over HTTP": int(not job),
     }
-
-
-@pytest.fixture
-def skopeo() -> None:
-    """Skip where the program is missing by which GitHub's runners copy images."""
-    if not shutil.which("skopeo"):
-        pytest.skip("skopeo is not here")
-
-
-@pytest.fixture
-def published(registry: str | None) -> str:
-    """The registry that is published to."""
-    if registry is None:
-        pytest.skip("docker-registry is not here")
-    return registry
-
-
-def document(registry: str, name: str, reference: str) -> tuple[str, dict[str, Any]]:
-    """Return the digest of a published manifest or index, and what it says."""
-    request = urllib.request.Request(
-        f"http://{registry}/v2/{name}/manifests/{reference}", headers={"Accept": MANIFESTS}
-    )
-    with urllib.request.urlopen(request, timeout=20) as response:
-        return response.headers["Docker-Content-Digest"], json.load(response)
 
 
 def manifest(registry: str, name: str, tag: str) -> tuple[str, str]:

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 import yaml
-from history import Repository
-from profiles import QUESTIONNAIRE, ROOT, Answers
-from rendering import Project, Render
-from tools import run, tool
+
+from helpers.commands import run, tool
+from helpers.git_repositories import Repository
+from helpers.profiles import QUESTIONNAIRE, ROOT, Answers
+from helpers.rendering import Project, Render
 
 # What check-jsonschema knows of each file.
 SCHEMAS = {

@@ -5,16 +5,25 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from history import TemplateRepository
-from interpreters import environment, require_python, uv
-from pipelines import GITLAB_KINDS, Bench, CheckOut, Checkout, forget_a_migration, on
-from profiles import QUESTIONNAIRE, Answers
-from rendering import Render, copy
-from test_ci_github import besides_its_group, from_template, groups, make_lock_stale, releases
+
+from helpers.git_repositories import TemplateRepository
+from helpers.host_python import environment, require_python, uv
+from helpers.pipelines import (
+    GITLAB_KINDS,
+    Bench,
+    CheckOut,
+    Checkout,
+    besides_its_group,
+    forget_a_migration,
+    from_template,
+    groups,
+    make_lock_stale,
+    on,
+)
+from helpers.profiles import QUESTIONNAIRE, Answers
+from helpers.rendering import Render, copy
 
 pytestmark = pytest.mark.slow
-
-__all__ = ["releases"]
 
 ROWS = {n: a for n, a in QUESTIONNAIRE.profiles.items() if a.get("ci") == "gitlab"}
 # Those that have code: a project that exists brings its own.

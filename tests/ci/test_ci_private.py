@@ -9,30 +9,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from engine import docker_ok
-from interpreters import environment, require_python, uv
-from leaks import in_bytes
-from pipelines import GITHUB_EVENTS, GITLAB_KINDS, Bench, Checkout, Run, remove
-from private import (
+
+from helpers.docker_engine import docker_ok
+from helpers.git_servers import VERSIONS, Forge
+from helpers.host_python import environment, require_python, uv
+from helpers.pipelines import GITHUB_EVENTS, GITLAB_KINDS, Bench, Checkout, Run, remove
+from helpers.private_access import (
     KINDS,
     SHOW,
     Accesses,
     Contexts,
-    accesses,
-    certificates,
-    contexts,
-    forge_server,
     generate,
-    gitlab_server,
     logged_in,
     machine,
     over_https,
-    sshd,
     usual_engine,
 )
-from servers import VERSIONS, Forge
-
-__all__ = ["accesses", "certificates", "contexts", "forge_server", "gitlab_server", "sshd"]
+from helpers.secret_scan import in_bytes
 
 # One server asks for an ssh key, and it runs in a container.
 pytestmark = [

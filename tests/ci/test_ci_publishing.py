@@ -12,14 +12,13 @@ from typing import Any
 
 import pytest
 import yaml
-from interpreters import environment
-from pipelines import GITHUB_EVENTS, CheckOut, on
-from private import Contexts, Engine, certificates, contexts, exporting, forge_server, gitlab_server
-from test_ci_containers import document, published, skopeo
 
-__all__ = [
-    "certificates", "contexts", "exporting", "forge_server", "gitlab_server", "published", "skopeo",
-]  # fmt: skip
+from helpers.host_python import environment
+from helpers.pipelines import GITHUB_EVENTS, CheckOut, document, on
+from helpers.private_access import (
+    Contexts,
+    Engine,
+)
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 

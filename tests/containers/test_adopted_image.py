@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from engine import STRICT, Image, docker, fetch, gateway, running
-from guide import GUIDES, Follower, follower
-from history import template_repository
-from interpreters import require_python
-from servers import trusting
+
+from helpers.docker_engine import STRICT, Image, docker, fetch, gateway, running
+from helpers.git_repositories import template_repository
+from helpers.git_servers import trusting
+from helpers.host_python import require_python
+from helpers.markdown_commands import GUIDES, Follower, follower
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("compose")]
 

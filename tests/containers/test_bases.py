@@ -10,11 +10,12 @@ import uuid
 from pathlib import Path
 
 import pytest
-from engine import STRICT, Image, docker, docker_ok
-from history import template_repository
-from profiles import QUESTIONNAIRE
-from rendering import Render, copy
-from stacks import BASES, FRAMEWORKS, MULTI_STAGE, SINGLE, STACKS, Stack, only
+
+from helpers.built_projects import BASES, FRAMEWORKS, MULTI_STAGE, SINGLE, STACKS, Stack, only
+from helpers.docker_engine import STRICT, Image, docker, docker_ok
+from helpers.git_repositories import template_repository
+from helpers.profiles import QUESTIONNAIRE
+from helpers.rendering import Render, copy
 
 MANAGED = ["debian", "ubuntu", "cuda-service", "cuda-job", "compiled", "single-stage-debian"]
 

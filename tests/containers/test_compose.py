@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from engine import docker, docker_ok, fetch
-from stacks import Stack
+
+from helpers.built_projects import Stack
+from helpers.docker_engine import docker, docker_ok, fetch
 
 Compose = Callable[..., str]
 

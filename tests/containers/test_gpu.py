@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from engine import STRICT, Container, docker, docker_ok, running
-from stacks import Stack
+
+from helpers.built_projects import Stack
+from helpers.docker_engine import STRICT, Container, docker, docker_ok, running
 
 # Seconds of training in plain Python: long enough to be killed in the middle.
 STEPS = 20_000

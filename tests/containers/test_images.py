@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from engine import STRICT, Image, docker, docker_ok, running
-from stacks import FRAMEWORKS, MULTI_STAGE, SERVICES, Stack, only
+
+from helpers.built_projects import FRAMEWORKS, MULTI_STAGE, SERVICES, Stack, only
+from helpers.docker_engine import STRICT, Image, docker, docker_ok, running
 
 
 def settings(stack: Stack) -> list[str]:

@@ -7,8 +7,9 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
-from engine import STRICT, docker, docker_ok
-from stacks import Stack
+
+from helpers.built_projects import Stack
+from helpers.docker_engine import STRICT, docker, docker_ok
 
 ITEMS = [json.dumps({"id": str(number), "text": f"wave {number}"}) for number in range(200)]
 

@@ -5,10 +5,11 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from engine import gateway
-from guide import read, section, steps
-from package_index import package_index
-from rendering import copy
+
+from helpers.docker_engine import gateway
+from helpers.markdown_commands import read, section, steps
+from helpers.package_index import package_index
+from helpers.rendering import copy
 
 ANSWERS = {"framework": "job", "database": "none", "dependency_groups": ["test"]}
 

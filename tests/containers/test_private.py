@@ -18,42 +18,26 @@ from itertools import combinations, product
 from pathlib import Path
 
 import pytest
-from engine import docker_ok
-from interpreters import environment, require_python
-from leaks import contents, in_bytes, in_folder, unpacked
-from private import (
+
+from helpers.docker_engine import docker_ok
+from helpers.git_servers import BILLING, CONFUSED, LEDGER, UNBUILT, VERSIONS, Forge
+from helpers.host_python import environment, require_python
+from helpers.private_access import (
     KINDS,
     SHOW,
     Access,
     Accesses,
     Contexts,
     Engine,
-    accesses,
     carry,
-    certificates,
-    contexts,
-    exporting,
-    forge_server,
     generate,
-    gitlab_server,
     machine,
     remove_images,
-    sshd,
     usual_engine,
 )
-from profiles import QUESTIONNAIRE
-from rendering import copy
-from servers import BILLING, CONFUSED, LEDGER, UNBUILT, VERSIONS, Forge
-
-__all__ = [
-    "accesses",
-    "certificates",
-    "contexts",
-    "exporting",
-    "forge_server",
-    "gitlab_server",
-    "sshd",
-]
+from helpers.profiles import QUESTIONNAIRE
+from helpers.rendering import copy
+from helpers.secret_scan import contents, in_bytes, in_folder, unpacked
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("private packages")]
 

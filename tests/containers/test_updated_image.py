@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
-from engine import docker_ok, running
-from history import template_repository
-from stacks import Stack
+
+from helpers.built_projects import Stack
+from helpers.docker_engine import docker_ok, running
+from helpers.git_repositories import template_repository
 
 # With a Debian package and a dependency of its own.
 ANSWERS = {"framework": "fastapi", "database": "none", "package_name": "tides"}

@@ -15,7 +15,7 @@ import covertable
 import yaml
 from jinja2 import Environment, StrictUndefined, meta
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 Answers = dict[str, Any]
 # A value for each factor.

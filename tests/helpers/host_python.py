@@ -11,7 +11,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from profiles import SETTINGS
+
+from helpers.profiles import SETTINGS
 
 # The variables that a terminal of the user's would have; the rest is of this test run and its
 # virtual environment, and would decide things in a project that must decide them itself.

@@ -14,16 +14,19 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from engine import engine_problem
-from interpreters import environment, require_python, uv
-from pipelines import NODE, NODE_TOOLS, PROJECTS, Bench, CheckOut, Checkout, remove
-from rendering import copy
-from workshop import free_port
+
+from helpers.docker_engine import engine_problem
+from helpers.git_repositories import TemplateRepository, template_repository
+from helpers.host_python import environment, require_python, uv
+from helpers.pipelines import NODE, NODE_TOOLS, PROJECTS, Bench, CheckOut, Checkout, remove
+from helpers.profiles import ROOT
+from helpers.rendering import copy
+from helpers.user_commands import free_port
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what is marked `docker` here, with the reason, where no engine answers."""
-    here = Path(__file__).parent
+    """Skip what is marked `docker` in tests/ci, with the reason, where no engine answers."""
+    here = ROOT / "tests/ci"
     marked = [i for i in items if here in i.path.parents and i.get_closest_marker("docker")]
     if marked and (problem := engine_problem()):
         for item in marked:
@@ -140,3 +143,24 @@ def gitlab(node_tools: Path) -> list[str]:
         pytest.skip("rsync is not here")
     node = node_tools / NODE / "bin" / "node"
     return [str(node), str(node_tools / "gitlab-ci-local" / "dist" / "index.js")]
+
+
+@pytest.fixture
+def skopeo() -> None:
+    """Skip where the program is missing by which GitHub's runners copy images."""
+    if not shutil.which("skopeo"):
+        pytest.skip("skopeo is not here")
+
+
+@pytest.fixture
+def published(registry: str | None) -> str:
+    """The registry that is published to."""
+    if registry is None:
+        pytest.skip("docker-registry is not here")
+    return registry
+
+
+@pytest.fixture
+def releases(template: Path, tmp_path: Path) -> TemplateRepository:
+    """The working tree as a template's first release."""
+    return template_repository(template, tmp_path / "slipway")

@@ -3,7 +3,7 @@
 It hands everything to the real command but what needs an image from the network. `buildx bake`
 needs BuildKit's own for attestations and for OCI archives, the scan needs Grype's and its database.
 
-    python stand_in_docker.py DOCKER VULNERABLE BAKE ARGUMENT...
+    python docker_stand_in.py DOCKER VULNERABLE BAKE ARGUMENT...
 
 DOCKER is the real command. VULNERABLE is a file with the names of packages that the scan takes for
 vulnerable, one a line. BAKE are options for each `buildx bake`, as a shell has them.

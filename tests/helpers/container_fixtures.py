@@ -7,20 +7,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from engine import docker_ok, engine_problem
-from rendering import copy
-from stacks import STACKS, Stack
+
+from helpers.built_projects import STACKS, Stack
+from helpers.docker_engine import docker_ok, engine_problem
+from helpers.profiles import ROOT
+from helpers.rendering import copy
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what lies in this folder, and skip it with the reason where no engine answers."""
-    here = Path(__file__).parent
-    problem = engine_problem()
-    for item in items:
-        if here in item.path.parents:
-            item.add_marker(pytest.mark.docker)
-            if problem is not None:
-                item.add_marker(pytest.mark.skip(reason=f"no container engine: {problem}"))
+    """Mark what lies in tests/containers, and skip it with the reason where no engine answers."""
+    here = ROOT / "tests/containers"
+    found = [item for item in items if here in item.path.parents]
+    problem = engine_problem() if found else None
+    for item in found:
+        item.add_marker(pytest.mark.docker)
+        if problem is not None:
+            item.add_marker(pytest.mark.skip(reason=f"no container engine: {problem}"))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,12 +17,14 @@ from typing import Any
 
 import pytest
 import yaml
-from engine import docker
-from history import Repository
-from interpreters import environment
-from tools import tool
 
-ACTIONS = Path(__file__).parent / "actions"
+from helpers.commands import tool
+from helpers.docker_engine import docker
+from helpers.git_repositories import Repository, TemplateRepository
+from helpers.host_python import environment, require_python, uv
+from helpers.profiles import ROOT
+
+ACTIONS = ROOT / "tests/data/actions"
 # The stand-ins of actions; actions/checkout is act's own, and the others do nothing here.
 STAND_INS = {
     "astral-sh/setup-uv": "setup-uv",
@@ -153,7 +156,7 @@ class Bench:
         self.vulnerable.touch()
         registries = self.folder / "registries.conf"
         registries.write_text(f'[[registry]]\nlocation = "{self.host}"\ninsecure = true\n')
-        stand_in = f"{sys.executable} {Path(__file__).with_name('stand_in_docker.py')}"
+        stand_in = f"{sys.executable} {Path(__file__).with_name('docker_stand_in.py')}"
         bake = shlex.quote(shlex.join(self.bake))
         commands = {
             "docker": f"{stand_in} {shutil.which('docker')} {self.vulnerable} {bake}",
@@ -407,3 +410,66 @@ def remove(checkout: Checkout) -> None:
     images = [i for i in found if i.startswith((f"{slug}:", f"{checkout.bench.host}/"))]
     if images:
         docker("image", "rm", "--force", *images)
+
+
+# Steps that a pipeline of one speed has once, where the project has what they need.
+FAST_CHECKS = {"Lint": "quality", "Format": "quality", "Check types": "quality", "Test": "test"}
+
+
+def groups(name: str) -> set[str]:
+    """Return the dependency groups of a project."""
+    return set(PROJECTS[name].get("dependency_groups", ["test", "quality", "dev"]))
+
+
+def count(run: Run, step: str) -> int:
+    """Return how often a step succeeded."""
+    return [name for (_, name), result in run.steps.items() if result == "success"].count(step)
+
+
+def make_lock_stale(project: Checkout) -> None:
+    """Add a dependency that the lock does not have, in a commit before the last."""
+    project.edit("pyproject.toml", "dependencies = [", 'dependencies = [\n    "six",')
+    project.commit()
+    project.write("README.md", "Edited.\n")
+    project.commit()
+
+
+def besides_its_group(project: Checkout, run: Run) -> set[str]:
+    """Return what the lint lane installed besides the packages of the quality group.
+
+    Raises AssertionError where it did not install the group.
+    """
+    export = [str(uv()), "export", "--locked", "--only-group", "quality", "--no-hashes"]
+    lines = subprocess.run(
+        export, cwd=project.path, env=environment(), check=True, capture_output=True, text=True
+    ).stdout
+    group = set(re.findall(r"^([\w.-]+)==", lines, re.MULTILINE))
+    # Lines of uv's, behind the job's name, which GitLab's runner separates with more.
+    installed = set(re.findall(r"^\W*lint[\] >]+\+ ([\w.-]+)==", run.log, re.MULTILINE))
+    assert {"ruff", "mypy"} <= group & installed
+    print(f"{project.platform}, cold: lint {run.took('lint'):.1f} s, {len(group)} packages")
+    return installed - group
+
+
+def from_template(releases: TemplateRepository, folder: Path, platform: str) -> Checkout:
+    """Return a project of the newest release."""
+    answers = {"framework": "job", "ci": platform, "python_version": require_python().version}
+    releases.copy(folder / "my-service", answers)
+    project = Checkout(folder / "my-service", Bench(folder / "bench"), platform)
+    project.start()
+    return project
+
+
+MANIFESTS = (
+    "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json,"
+    "application/vnd.docker.distribution.manifest.v2+json"
+)
+
+
+def document(registry: str, name: str, reference: str) -> tuple[str, dict[str, Any]]:
+    """Return the digest of a published manifest or index, and what it says."""
+    request = urllib.request.Request(
+        f"http://{registry}/v2/{name}/manifests/{reference}", headers={"Accept": MANIFESTS}
+    )
+    with urllib.request.urlopen(request, timeout=20) as response:
+        return response.headers["Docker-Content-Digest"], json.load(response)

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from history import TrackedProject
-from interpreters import environment
-from profiles import ROOT
-from servers import forge, trusted
+from helpers.git_repositories import TrackedProject
+from helpers.git_servers import forge, trusted
+from helpers.host_python import environment
+from helpers.profiles import ROOT
 
 # Where the projects have their private packages from, until a server stands in for it.
 ACME = "https://git.acme.example"
@@ -53,7 +53,7 @@ class Guide:
     @property
     def files(self) -> Path:
         """The project that the guide begins with."""
-        return ROOT / "tests/guides" / self.name
+        return ROOT / "tests/data/projects" / self.name
 
     @property
     def pinned(self) -> dict[str, str]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from dockerfile import Command, Dockerfile, Instruction, Stage, expand
+from helpers.dockerfile_model import Command, Dockerfile, Instruction, Stage, expand
 
 
 class Finding(NamedTuple):

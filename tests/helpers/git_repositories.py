@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from copier import run_copy, run_recopy, run_update
-from rendering import Project
+
+from helpers.rendering import Project
 
 # The folders that an update never writes to, but for the starter code of a new answer.
 OWN_FOLDERS = ("src", "tests", "migrations", "docs")

@@ -1,6 +1,6 @@
-"""What releases recorded in the answers files of projects: `uv run python tests/released.py`.
+"""What releases recorded in the answers files of projects.
 
-Run it before a release, and whenever a question or a choice joins or leaves copier.yml: it writes
+Run `uv run --directory tests python -m helpers.recorded_answers` before a release, and whenever a question or a choice joins or leaves copier.yml: it writes
 the file of the version in pyproject.toml. A file whose version has its tag is never written again.
 """
 
@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from profiles import QUESTIONNAIRE, ROOT, Answers
-from rendering import ANSWERS_FILE, copy, snapshot
 
-FOLDER = ROOT / "tests" / "released"
+from helpers.profiles import QUESTIONNAIRE, ROOT, Answers
+from helpers.rendering import ANSWERS_FILE, copy, snapshot
+
+FOLDER = ROOT / "tests/data/recorded_answers"
 VERSION: str = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 
 

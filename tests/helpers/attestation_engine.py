@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from engine import docker
+from helpers.docker_engine import docker
 
 # Bytes of memory: what the engine stores, twice.
 NEEDED = 8_000_000_000

@@ -13,7 +13,8 @@ from unittest import mock
 import yaml
 from copier import run_copy
 from jinja2 import Environment
-from profiles import ROOT
+
+from helpers.profiles import ROOT
 
 # What generating a project needs; the rest of the repository is about the template.
 TEMPLATE_FILES = ("copier.yml", "template")

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from engine import STRICT, Image, docker_ok
+from helpers.docker_engine import STRICT, Image, docker_ok
 
 
 @dataclass(frozen=True)

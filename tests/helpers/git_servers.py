@@ -26,7 +26,8 @@ from io import BytesIO
 from pathlib import Path
 
 import trustme
-from engine import docker, docker_ok
+
+from helpers.docker_engine import docker, docker_ok
 
 VERSIONS = ("1.0.0", "1.1.0")
 # What an index that anybody can fill offers under the name of a private package.

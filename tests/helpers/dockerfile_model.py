@@ -1,6 +1,8 @@
-"""A parser of Dockerfiles, of as much of them as the rules in dockerfile_rules.py look at."""
+"""What a Dockerfile says: its stages, their instructions, and the commands in these.
 
-import json
+BuildKit's own parser reads it, in the package `dockerfile`.
+"""
+
 import re
 import shlex
 from collections.abc import Iterator, Mapping
@@ -8,6 +10,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import PurePosixPath
 
+import dockerfile
+
+_DIRECTIVE = re.compile(r"#\s*(\w+)\s*=\s*(\S.*)")
 _HEREDOC = re.compile(r"<<-?\s*(['\"]?)(\w+)\1")
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::-([^}]*))?\})")
 # Words that stand before a command and are none.
@@ -47,34 +52,34 @@ class Command:
 
 @dataclass(frozen=True)
 class Instruction:
-    """One instruction. `text` is what follows its flags, continued lines joined."""
+    """One instruction. `text` is what follows its flags, continued lines joined.
+
+    `words` are its arguments as BuildKit splits them, those of a JSON array unquoted.
+    """
 
     line: int
     name: str
     flags: tuple[tuple[str, str], ...]
     text: str
-    heredocs: tuple[str, ...] = ()
-    # Lines of comments between the lines of the instruction.
-    comments: tuple[int, ...] = ()
+    words: tuple[str, ...]
+    is_json: bool
+    heredocs: tuple[str, ...]
+    # Lines of comments, and empty ones, between the lines of the instruction.
+    comments: tuple[int, ...]
 
     def flag(self, name: str) -> str:
         """Return a flag's value, empty where it is not given."""
         return dict(self.flags).get(name, "")
 
-    @cached_property
+    @property
     def exec_form(self) -> list[str] | None:
         """The words of an instruction that is written as a JSON array."""
-        try:
-            words = json.loads(self.text)
-        except ValueError:
-            return None
-        return [str(word) for word in words] if isinstance(words, list) else None
+        return list(self.words) if self.is_json else None
 
     @property
     def paths(self) -> tuple[list[str], str]:
         """The sources and the destination of a COPY or an ADD."""
-        words = self.exec_form or shlex.split(_HEREDOC.sub(r"\2", self.text))
-        return words[:-1], words[-1]
+        return list(self.words[:-1]), self.words[-1]
 
     @cached_property
     def mounts(self) -> list[dict[str, str]]:
@@ -198,7 +203,10 @@ class Dockerfile:
 
 
 def parse(text: str) -> Dockerfile:
-    """Return the structure of a Dockerfile. Raises ValueError where its first stage is missing."""
+    """Return the structure of a Dockerfile.
+
+    Raises ValueError where BuildKit cannot read it, or where its first stage is missing.
+    """
     arguments: dict[str, str] = {}
     stages: list[Stage] = []
     for instruction in _instructions(text):
@@ -230,7 +238,7 @@ def _directives(text: str) -> dict[str, str]:
     """Return the parser directives, which only the first lines of a file can hold."""
     found = {}
     for line in text.splitlines():
-        directive = re.fullmatch(r"#\s*(\w+)\s*=\s*(\S.*)", line)
+        directive = _DIRECTIVE.fullmatch(line)
         if not directive:
             break
         found[directive[1].lower()] = directive[2].strip()
@@ -239,32 +247,28 @@ def _directives(text: str) -> dict[str, str]:
 
 def _instructions(text: str) -> Iterator[Instruction]:
     """Yield the instructions of a Dockerfile."""
-    lines = iter(enumerate(text.splitlines(), start=1))
-    for number, line in lines:
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        parts, comments = [], []
-        while line.rstrip().endswith("\\"):
-            parts.append(line.rstrip()[:-1].strip())
-            following, line = next(lines)
-            while not line.strip() or line.lstrip().startswith("#"):
-                comments.append(following)
-                following, line = next(lines)
-        joined = " ".join([*parts, line.strip()])
-        name, _, rest = joined.partition(" ")
-        flags = []
-        while match := re.match(r"--([\w-]+)(?:=(\S*))?\s*", rest):
-            flags.append((match[1], match[2] or "true"))
-            rest = rest[match.end() :]
-        heredocs = []
-        if name.upper() in {"RUN", "COPY", "ADD"}:
-            for _, delimiter in _HEREDOC.findall(rest):
-                body = []
-                while (line := next(lines)[1]).strip() != delimiter:
-                    body.append(line)
-                heredocs.append("\n".join(body))
+    lines = text.splitlines()
+    for command in dockerfile.parse_string(text):
+        _, _, rest = command.original.partition("\n")[0].partition(" ")
+        for flag in command.flags:
+            rest = rest.lstrip().removeprefix(flag)
+        names = (flag.removeprefix("--").partition("=") for flag in command.flags)
+        heredocs = tuple(heredoc.content for heredoc in command.heredocs)
+        # A line for each delimiter at the end.
+        end = command.end_line - sum(len(text.splitlines()) + 1 for text in heredocs)
         yield Instruction(
-            number, name.upper(), tuple(flags), rest, tuple(heredocs), tuple(comments)
+            line=command.start_line,
+            name=command.cmd.upper(),
+            flags=tuple((name, value or "true") for name, _, value in names),
+            text=rest.strip(),
+            words=command.value,
+            is_json=command.json,
+            heredocs=heredocs,
+            comments=tuple(
+                number
+                for number in range(command.start_line + 1, end + 1)
+                if not lines[number - 1].strip() or lines[number - 1].lstrip().startswith("#")
+            ),
         )
 
 

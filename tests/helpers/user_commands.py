@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from copier import run_copy
-from interpreters import environment
-from rendering import Project
+
+from helpers.host_python import environment
+from helpers.rendering import Project
 
 Completed = subprocess.CompletedProcess[str]
 

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine import docker, docker_ok
-from exporting import exporting_engine
-from leaks import of_key
-from rendering import copy
-from servers import (
+
+from helpers.attestation_engine import exporting_engine
+from helpers.docker_engine import docker, docker_ok
+from helpers.git_servers import (
     BILLING,
     LEDGER,
     VERSIONS,
@@ -27,6 +26,8 @@ from servers import (
     trusted,
     trusting,
 )
+from helpers.rendering import copy
+from helpers.secret_scan import of_key
 
 KINDS = ["git-https", "git-ssh", "index"]
 # A line of Python that imports the private packages.
