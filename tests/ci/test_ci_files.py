@@ -14,7 +14,8 @@ import yaml
 
 from helpers.commands import run, tool
 from helpers.git_repositories import Repository
-from helpers.profiles import QUESTIONNAIRE, ROOT, Answers
+from helpers.github_rules import GITHUB_PROFILES, workflows
+from helpers.profiles import ROOT, Answers
 from helpers.rendering import Project, Render
 
 # What check-jsonschema knows of each file.
@@ -28,11 +29,6 @@ ZIZMOR = ["--offline", "--persona=auditor", "--quiet"]
 FULL = "needs.plan.outputs.speed == 'full'"
 FAST = "needs.plan.outputs.speed == 'fast'"
 BOTH = "needs.plan.outputs.speed != 'none'"
-GITHUB: dict[str, Answers] = {
-    name: answers
-    for name, answers in QUESTIONNAIRE.profiles.items()
-    if answers.get("ci", "github") == "github"
-}
 # Where versions stand: on every base image, in both layouts, for both platforms.
 PINNED = [
     {"ci": ci, "base_image": base, "image_layout": layout}
@@ -55,12 +51,6 @@ def check_schemas(folder: Path) -> list[str]:
             run(tool("check-jsonschema"), "--builtin-schema", *schema, *paths, cwd=folder)
             found.append(pattern)
     return found
-
-
-def workflows(project: Project) -> dict[str, Any]:
-    """Return GitHub's workflows by their file's name, parsed."""
-    paths = (project.path / ".github" / "workflows").glob("*.yml")
-    return {path.name: yaml.safe_load(path.read_text()) for path in paths}
 
 
 def test_the_files_of_the_answers_are_there_and_valid(project: Project) -> None:
@@ -95,7 +85,7 @@ def test_mistakes_are_noticed(tmp_path: Path) -> None:
         workflow.unlink(missing_ok=True)
 
 
-@pytest.mark.parametrize("answers", GITHUB.values(), ids=GITHUB)
+@pytest.mark.parametrize("answers", GITHUB_PROFILES.values(), ids=GITHUB_PROFILES)
 def test_only_the_job_that_publishes_may_write(answers: Answers, render: Render) -> None:
     writers = []
     for name, workflow in workflows(render(**answers)).items():
@@ -113,7 +103,7 @@ def test_only_the_job_that_publishes_may_write(answers: Answers, render: Render)
     assert "github.event_name == 'push'" in checks["jobs"]["publish"]["if"]
 
 
-@pytest.mark.parametrize("answers", GITHUB.values(), ids=GITHUB)
+@pytest.mark.parametrize("answers", GITHUB_PROFILES.values(), ids=GITHUB_PROFILES)
 def test_each_action_is_pinned_by_commit_with_its_version(answers: Answers, render: Render) -> None:
     project = render(**answers)
     for path in (project.path / ".github" / "workflows").glob("*.yml"):
@@ -129,7 +119,7 @@ def steps_at(workflow: Any, speed: str) -> Counter[str]:
     return Counter(step["name"] for job in jobs for step in job["steps"])
 
 
-@pytest.mark.parametrize("answers", GITHUB.values(), ids=GITHUB)
+@pytest.mark.parametrize("answers", GITHUB_PROFILES.values(), ids=GITHUB_PROFILES)
 def test_each_speed_has_each_check_once(answers: Answers, render: Render) -> None:
     """And `required` waits for every job but the one that publishes."""
     project = render(**answers)
@@ -228,7 +218,7 @@ def test_no_pin_drifts_alone(answers: Answers, render: Render, tmp_path: Path) -
     assert pin_check(project).returncode == 0
 
 
-@pytest.mark.parametrize("answers", GITHUB.values(), ids=GITHUB)
+@pytest.mark.parametrize("answers", GITHUB_PROFILES.values(), ids=GITHUB_PROFILES)
 def test_github_builds_with_pinned_tools(answers: Answers, render: Render) -> None:
     """BuildKit, the scanner for the SBOM and Grype; no build leaves a record among the artifacts."""
     project = render(**answers)
@@ -249,7 +239,7 @@ def test_github_builds_with_pinned_tools(answers: Answers, render: Render) -> No
     assert ("type=gha" in text) <= (not torch)
 
 
-@pytest.mark.parametrize("answers", GITHUB.values(), ids=GITHUB)
+@pytest.mark.parametrize("answers", GITHUB_PROFILES.values(), ids=GITHUB_PROFILES)
 def test_a_pipe_fails_with_its_first_command(answers: Answers, render: Render) -> None:
     """Without `shell: bash`, GitHub's shell is `bash -e`, which looks at the last one alone."""
     for name, workflow in workflows(render(**answers)).items():
@@ -260,7 +250,7 @@ def test_a_pipe_fails_with_its_first_command(answers: Answers, render: Render) -
                     assert step.get("shell", shell) == "bash", (name, step["name"])
 
 
-@pytest.mark.parametrize("answers", GITHUB.values(), ids=GITHUB)
+@pytest.mark.parametrize("answers", GITHUB_PROFILES.values(), ids=GITHUB_PROFILES)
 def test_github_names_no_version_of_uv(answers: Answers, render: Render) -> None:
     """setup-uv reads it from pyproject.toml, and `lowest` is the lower bound itself."""
     project = render(**answers)

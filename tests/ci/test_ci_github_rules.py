@@ -5,10 +5,18 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from helpers.github_rules import Expression, Groups, Simulated, Workflow, concurrencies
-from profiles import Answers
-from rendering import Render
-from test_ci_files import GITHUB, workflows
+
+from helpers.github_rules import (
+    GITHUB_PROFILES,
+    Expression,
+    Groups,
+    Simulated,
+    Workflow,
+    concurrencies,
+    workflows,
+)
+from helpers.profiles import Answers
+from helpers.rendering import Render
 
 LANES = ("lint", "typecheck", "test", "container")
 RESULTS = ("success", "failure", "cancelled")
@@ -69,7 +77,7 @@ def test_groups() -> None:
         assert groups.canceled == canceled
 
 
-@pytest.mark.parametrize("answers", GITHUB.values(), ids=GITHUB)
+@pytest.mark.parametrize("answers", GITHUB_PROFILES.values(), ids=GITHUB_PROFILES)
 def test_what_passed_its_checks_is_published(answers: Answers, render: Render) -> None:
     """And nothing else: on a push, if each check that it should have had has succeeded."""
     files = workflows(render(**answers))

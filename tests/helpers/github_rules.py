@@ -11,12 +11,29 @@ from dataclasses import dataclass, field
 from math import nan
 from typing import Any
 
+import yaml
+
+from helpers.profiles import QUESTIONNAIRE, Answers
+from helpers.rendering import Project
+
 Workflow = Mapping[str, Any]
+# The profiles with CI on GitHub.
+GITHUB_PROFILES: dict[str, Answers] = {
+    name: answers
+    for name, answers in QUESTIONNAIRE.profiles.items()
+    if answers.get("ci", "github") == "github"
+}
 # A workflow without a name of its own calls this one.
 _CALLED = re.compile(r"[$.]/\.github/workflows/(.*)")
 _TOKEN = re.compile(r"\s*('(?:[^']|'')*'|[\w-]+(?:\.(?:[\w-]+|\*))*|&&|\|\||[!=]=|[!(),])")
 _EXPRESSION = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
 _STATUS = re.compile(r"\b(success|failure|always|cancelled)\(")
+
+
+def workflows(project: Project) -> dict[str, Any]:
+    """Return GitHub's workflows of a project by their file's name, parsed."""
+    paths = (project.path / ".github" / "workflows").glob("*.yml")
+    return {path.name: yaml.safe_load(path.read_text()) for path in paths}
 
 
 @dataclass

@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -40,7 +40,23 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str | None]:
     if program is None:
         yield None
         return
-    folder = tmp_path_factory.mktemp("registry")
+    with _serving(program, tmp_path_factory.mktemp("registry")) as address:
+        yield address
+
+
+@pytest.fixture
+def empty_registry(tmp_path: Path) -> Iterator[str]:
+    """The address of a registry on this machine that one test has for itself."""
+    program = shutil.which("docker-registry")
+    if program is None:
+        pytest.skip("docker-registry is not here")
+    (tmp_path / "registry").mkdir()
+    with _serving(program, tmp_path / "registry") as address:
+        yield address
+
+
+@contextmanager
+def _serving(program: str, folder: Path) -> Iterator[str]:
     address = f"localhost:{free_port()}"
     settings = {
         "version": "0.1",
