@@ -70,6 +70,26 @@ def test_zizmor_finds_nothing(project: Project) -> None:
         run(tool("zizmor"), *ZIZMOR, ".", cwd=project.path)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("answers", GITHUB_PROFILES.values(), ids=GITHUB_PROFILES)
+def test_githubs_own_parser_finds_nothing(
+    answers: Answers, render: Render, github_parser: list[str]
+) -> None:
+    project = render(**answers)
+    files = sorted((project.path / ".github" / "workflows").glob("*.yml"))
+    run(*github_parser, *files, cwd=project.path)
+
+
+@pytest.mark.slow
+def test_githubs_own_parser_notices_mistakes(tmp_path: Path, github_parser: list[str]) -> None:
+    workflow = tmp_path / "a.yml"
+    workflow.write_text(
+        "on: push\njobs: {a: {runs-on: x, needs: b, steps: [{run: 'echo ${{ stepz.a }}'}]}}\n"
+    )
+    with pytest.raises(AssertionError, match="stepz"):
+        run(*github_parser, workflow, cwd=tmp_path)
+
+
 def test_mistakes_are_noticed(tmp_path: Path) -> None:
     folder = tmp_path / ".github" / "workflows"
     folder.mkdir(parents=True)

@@ -153,6 +153,30 @@ def node_tools() -> Path:
 
 
 @pytest.fixture(scope="session")
+def github_parser(node_tools: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The command that parses workflows as GitHub does and prints their errors.
+
+    The parser imports JSON in a way that node refuses, and a bundler understands.
+    """
+    bundle = tmp_path_factory.mktemp("parser") / "parse_workflows.mjs"
+    node = str(node_tools / NODE / "bin" / "node")
+    script = ROOT / "tests/data/parse_workflows.mjs"
+    module = (
+        "import {createRequire} from 'node:module'; var require = createRequire(import.meta.url);"
+    )
+    subprocess.run(
+        [
+            *(node, str(node_tools / "esbuild" / "bin" / "esbuild"), str(script), "--bundle"),
+            *("--platform=node", "--format=esm", "--log-level=warning", f"--banner:js={module}"),
+            f"--outfile={bundle}",
+        ],
+        env={**os.environ, "NODE_PATH": str(node_tools)},
+        check=True,
+    )
+    return [node, str(bundle)]
+
+
+@pytest.fixture(scope="session")
 def gitlab(node_tools: Path) -> list[str]:
     """The command of gitlab-ci-local, which copies folders with rsync."""
     if not shutil.which("rsync"):

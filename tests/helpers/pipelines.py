@@ -58,7 +58,13 @@ GITLAB_KINDS: dict[str, dict[str, str]] = {
 # node itself is among them: the machine's may be older than they need.
 MACHINE = {"x86_64": "x64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
 NODE = f"node-{sys.platform}-{MACHINE}"
-NODE_TOOLS = {NODE: "^24.11.0", "gitlab-ci-local": "^4.75.0", "renovate": "^44.121.0"}
+NODE_TOOLS = {
+    NODE: "^24.11.0",
+    "@actions/workflow-parser": "^0.3.61",
+    "esbuild": "^0.28.0",
+    "gitlab-ci-local": "^4.75.0",
+    "renovate": "^44.121.0",
+}
 
 # The projects whose pipelines run, by name. Together they have each framework, each kind of
 # database, each base image, both layouts, and lack each group once.
@@ -430,7 +436,7 @@ def make_lock_stale(project: Checkout) -> None:
     """Add a dependency that the lock does not have, in a commit before the last."""
     project.edit("pyproject.toml", "dependencies = [", 'dependencies = [\n    "six",')
     project.commit()
-    project.write("README.md", "Edited.\n")
+    project.write("notes.txt", "Edited again.\n")
     project.commit()
 
 
