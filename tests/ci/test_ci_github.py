@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers.docker_engine import engine_problem
 from helpers.git_repositories import TemplateRepository
 from helpers.pipelines import (
     FAST_CHECKS,
@@ -28,9 +29,17 @@ pytestmark = pytest.mark.slow
 FAST = ["django", "fastapi", "job-postgres", "bare"]
 
 
+def require_database(project: Checkout) -> None:
+    """Skip where the tests of a project need PostgreSQL and no engine can start it."""
+    if "postgres:" in project.read("compose.yaml") and (problem := engine_problem()):
+        pytest.skip(f"no container engine: {problem}")
+
+
 @on(*FAST)
 def test_a_pull_request_gets_the_fast_checks_once(name: str, check_out: CheckOut) -> None:
-    run = check_out(name, "github").act(GITHUB_EVENTS["pull request"])
+    project = check_out(name, "github")
+    require_database(project)
+    run = project.act(GITHUB_EVENTS["pull request"])
     jobs = {"plan", "lint", "required"}
     jobs |= {"typecheck"} if "quality" in groups(name) else set()
     jobs |= {"test"} if "test" in groups(name) else set()
@@ -64,6 +73,7 @@ def test_a_mistake_turns_the_right_job_red(
 @on("django")
 def test_a_missing_migration_turns_the_tests_red(name: str, branch: CheckOut) -> None:
     project = branch(name, "github")
+    require_database(project)
     forget_a_migration(project)
     run = project.act(GITHUB_EVENTS["pull request"], "--job", "test")
     assert run.red == {"test"}, run.log

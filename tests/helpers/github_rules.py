@@ -16,7 +16,7 @@ import yaml
 from helpers.profiles import QUESTIONNAIRE, Answers
 from helpers.rendering import Project
 
-Workflow = Mapping[str, Any]
+Workflow = Mapping[Any, Any]
 # The profiles with CI on GitHub.
 GITHUB_PROFILES: dict[str, Answers] = {
     name: answers
