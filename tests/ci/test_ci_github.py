@@ -72,9 +72,11 @@ def test_a_mistake_turns_the_right_job_red(
 
 @on("django")
 def test_a_missing_migration_turns_the_tests_red(name: str, branch: CheckOut) -> None:
+    """Also where the change that forgot it was merged before."""
     project = branch(name, "github")
     require_database(project)
     forget_a_migration(project)
+    change(project, "notes.txt")
     run = project.act(GITHUB_EVENTS["pull request"], "--job", "test")
     assert run.red == {"test"}, run.log
     assert "Change Meta options on user" in run.log
