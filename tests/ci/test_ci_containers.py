@@ -95,7 +95,7 @@ def test_github_publishes_the_image_that_was_tested(
     assert run.red == set(), run.log
     assert {"lint", "typecheck", "container", "required", "publish"} <= run.jobs.keys()
     digest, configuration = manifest(published, "acme/my-service", tag)
-    archive = project.bench.artifacts / "image-ubuntu-24.04" / "image.tar"
+    [archive] = (project.bench.artifacts / "image-ubuntu-24.04").iterdir()
     with tarfile.open(archive) as image:
         index = json.load(image.extractfile("index.json"))  # type: ignore[arg-type]
     assert [m["digest"] for m in index["manifests"]] == [digest]

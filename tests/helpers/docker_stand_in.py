@@ -60,7 +60,7 @@ def bake(docker: str, arguments: list[str]) -> int:
         target, _, value = text.removeprefix("--set=").partition(".output=type=oci,dest=")
         if value:
             archives[target] = value
-        elif ".attest=" not in text:
+        elif ".attest=" not in text and "=type=gha," not in text:
             options.append(text)
         target, _, tag = text.removeprefix("--set=").partition(".tags=")
         if tag:
@@ -105,6 +105,9 @@ def main() -> int:
     ):
         print(problem, file=sys.stderr)
         return 1
+    if arguments[:2] == ["buildx", "prune"]:
+        # The builder of the job, which has a cache of its own there; here it is everybody's.
+        return 0
     if arguments[:2] == ["buildx", "bake"]:
         return bake(docker, [*shlex.split(options), *arguments[2:]])
     if arguments[0] == "run" and any(a.startswith("anchore/grype:v") for a in arguments):

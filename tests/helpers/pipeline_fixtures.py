@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -42,7 +42,23 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str | None]:
     if program is None:
         yield None
         return
-    folder = tmp_path_factory.mktemp("registry")
+    with _serving(program, tmp_path_factory.mktemp("registry")) as address:
+        yield address
+
+
+@pytest.fixture
+def empty_registry(tmp_path: Path) -> Iterator[str]:
+    """The address of a registry on this machine that one test has for itself."""
+    program = shutil.which("docker-registry")
+    if program is None:
+        pytest.skip("docker-registry is not here")
+    (tmp_path / "registry").mkdir()
+    with _serving(program, tmp_path / "registry") as address:
+        yield address
+
+
+@contextmanager
+def _serving(program: str, folder: Path) -> Iterator[str]:
     address = f"localhost:{free_port()}"
     settings = {
         "version": "0.1",
@@ -142,6 +158,30 @@ def node_tools() -> Path:
                 pytest.skip(f"npm cannot install: {ran.stderr.strip()[-200:]}")
             done.write_text(wanted)
     return folder / "node_modules"
+
+
+@pytest.fixture(scope="session")
+def github_parser(node_tools: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The command that parses workflows as GitHub does and prints their errors.
+
+    The parser imports JSON in a way that node refuses, and a bundler understands.
+    """
+    bundle = tmp_path_factory.mktemp("parser") / "parse_workflows.mjs"
+    node = str(node_tools / NODE / "bin" / "node")
+    script = ROOT / "tests/data/parse_workflows.mjs"
+    module = (
+        "import {createRequire} from 'node:module'; var require = createRequire(import.meta.url);"
+    )
+    subprocess.run(
+        [
+            *(node, str(node_tools / "esbuild" / "bin" / "esbuild"), str(script), "--bundle"),
+            *("--platform=node", "--format=esm", "--log-level=warning", f"--banner:js={module}"),
+            f"--outfile={bundle}",
+        ],
+        env={**os.environ, "NODE_PATH": str(node_tools)},
+        check=True,
+    )
+    return [node, str(bundle)]
 
 
 @pytest.fixture(scope="session")

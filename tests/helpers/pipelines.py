@@ -31,8 +31,9 @@ STAND_INS = {
     "docker/bake-action": "bake",
     "actions/upload-artifact": "upload-artifact",
     "actions/download-artifact": "download-artifact",
+    "actions/cache": "cache",
 }
-USES = re.compile(r"uses: +(([\w.-]+/[\w.-]+)[\w./-]*@[0-9a-f]{40})")
+USES = re.compile(r"uses: +([\w.-]+/[\w.-]+)[\w./-]*(@[0-9a-f]{40})")
 REMOTE = {
     "github": "https://github.com/Acme/My-Service.git",
     "gitlab": "https://gitlab.com/acme/my-service.git",
@@ -59,7 +60,13 @@ GITLAB_KINDS: dict[str, dict[str, str]] = {
 # node itself is among them: the machine's may be older than they need.
 MACHINE = {"x86_64": "x64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
 NODE = f"node-{sys.platform}-{MACHINE}"
-NODE_TOOLS = {NODE: "^24.11.0", "gitlab-ci-local": "^4.75.0", "renovate": "^44.121.0"}
+NODE_TOOLS = {
+    NODE: "^24.11.0",
+    "@actions/workflow-parser": "^0.3.61",
+    "esbuild": "^0.28.0",
+    "gitlab-ci-local": "^4.75.0",
+    "renovate": "^44.121.0",
+}
 
 # The projects whose pipelines run, by name. Together they have each framework, each kind of
 # database, each base image, both layouts, and lack each group once.
@@ -94,21 +101,28 @@ class Event:
     workflow: str = "ci.yml"
 
 
+_REPOSITORY = {"visibility": "public", "default_branch": "main"}
+
+
 def _pull_request(*labels: str) -> Event:
     named = [{"name": label} for label in labels]
-    return Event("pull_request", {"pull_request": {"number": 7, "labels": named}})
+    payload = {"pull_request": {"number": 7, "labels": named}, "repository": _REPOSITORY}
+    return Event("pull_request", payload)
 
 
-def _push(ref: str) -> Event:
-    return Event("push", {"ref": ref, "repository": {"visibility": "public"}}, "publish.yml")
+def push(ref: str) -> Event:
+    """Return the event of a pushed branch or tag."""
+    return Event("push", {"ref": ref, "repository": _REPOSITORY})
 
 
 GITHUB_EVENTS = {
     "pull request": _pull_request("bug"),
     "labelled pull request": _pull_request("bug", "ci:full"),
-    "merge queue": Event("merge_group", {"merge_group": {"head_ref": "refs/heads/queue"}}),
-    "push": _push("refs/heads/main"),
-    "tag": _push("refs/tags/v1.0.0"),
+    "merge queue": Event(
+        "merge_group", {"merge_group": {"head_ref": "refs/heads/queue"}, "repository": _REPOSITORY}
+    ),
+    "push": push("refs/heads/main"),
+    "tag": push("refs/tags/v1.0.0"),
     "schedule": Event("schedule", {}, "template.yml"),
 }
 
@@ -158,11 +172,13 @@ class Bench:
             "docker": f"{stand_in} {shutil.which('docker')} {self.vulnerable} {bake}",
             "skopeo": f"{shutil.which('skopeo')} --registries-conf {registries}",
             "cosign": f"echo >> {self.signed}",
+            # `gh run list --json number --jq '.[].number'`: a line for each run.
+            "gh": f"test ! -e {self.newest_run} || cat {self.newest_run} #",
         }
         bin_folder = self.folder / "bin"
         bin_folder.mkdir()
         for name, command in commands.items():
-            if name == "cosign" or shutil.which(name):
+            if name in ("cosign", "gh") or shutil.which(name):
                 (bin_folder / name).write_text(f'#!/bin/sh\n{command} "$@"\n')
                 (bin_folder / name).chmod(0o755)
         return os.pathsep.join([str(bin_folder), environment()["PATH"]])
@@ -181,6 +197,11 @@ class Bench:
     def signed(self) -> Path:
         """What cosign was told, a line each time."""
         return self.folder / "signed"
+
+    @property
+    def newest_run(self) -> Path:
+        """The number of the newest run on GitHub that succeeded, where there was one."""
+        return self.folder / "newest-run"
 
     @property
     def artifacts(self) -> Path:
@@ -217,13 +238,14 @@ class Checkout(Repository):
     def start(self) -> None:
         """Make the project the default branch of its repository, with a change on a branch.
 
-        act does not know `$/` yet, which is `./` at the commit that runs. The registry of GitHub's
-        packages becomes the bench's. GitLab's services become the engine of this machine, by the
-        docker command of the bench, and the bench's database. gitlab-ci-local expands
-        CI_PROJECT_DIR in a variable to a folder of GitLab's runners.
+        act knows neither `queue` of a concurrency group nor `deployment` of an environment. The
+        registry of GitHub's packages becomes the bench's. GitLab's services become the engine of
+        this machine, by the docker command of the bench, and the bench's database. gitlab-ci-local
+        expands CI_PROJECT_DIR in a variable to a folder of GitLab's runners.
         """
         for path in (self.path / ".github" / "workflows").glob("*.yml"):
-            text = path.read_text().replace("uses: $/", "uses: ./")
+            text = path.read_text().replace("      queue: max\n", "")
+            text = text.replace("{name: private-packages, deployment: false}", "private-packages")
             path.write_text(text.replace("ghcr.io/${GITHUB", f"{self.bench.host}/${{GITHUB"))
         if self.platform == "gitlab":
             text, found = re.subn(
@@ -257,6 +279,7 @@ class Checkout(Repository):
         """Run the workflow of an event, its `run:` steps for real."""
         work = self.bench.folder / "act"
         work.mkdir(parents=True, exist_ok=True)
+        self.bench.artifacts.mkdir(exist_ok=True)
         payload = work / "event.json"
         payload.write_text(json.dumps(event.payload))
         variables = self.bench.environment()
@@ -269,7 +292,8 @@ class Checkout(Repository):
         command = [
             tool("act"), event.name, "--workflows", f".github/workflows/{event.workflow}",
             "--eventpath", str(payload), "--platform", "ubuntu-24.04=-self-hosted",
-            "--platform", "ubuntu-24.04-arm=-self-hosted", "--container-daemon-socket", "-",
+            "--platform", "ubuntu-24.04-arm=-self-hosted", "--platform", "ubuntu-slim=-self-hosted",
+            "--container-daemon-socket", "-",
             "--action-offline-mode", "--no-cache-server", "--json", *self._stand_ins(),
             *(word for n in passed for word in ("--env", f"{n}={variables[n]}")),
             *options,
@@ -278,14 +302,14 @@ class Checkout(Repository):
         return _act_run(attempt(*command, cwd=self.path, env=variables, merged=True).stdout)
 
     def _stand_ins(self) -> list[str]:
-        found: dict[str, str] = {}
+        found: set[tuple[str, str]] = set()
         for path in (self.path / ".github" / "workflows").glob("*.yml"):
-            found |= dict(USES.findall(path.read_text()))
+            found |= set(USES.findall(path.read_text()))
         options = []
-        for reference, name in found.items():
+        for name, commit in sorted(found):
             if name != "actions/checkout":
                 folder = ACTIONS / STAND_INS.get(name, "noop")
-                options += ["--local-repository", f"{reference}={folder}"]
+                options += ["--local-repository", f"{name}{commit}={folder}"]
         return options
 
     def gitlab_jobs(self, gitlab: list[str], kind: Mapping[str, str]) -> list[str]:
@@ -405,7 +429,7 @@ def make_lock_stale(project: Checkout) -> None:
     """Add a dependency that the lock does not have, in a commit before the last."""
     project.edit("pyproject.toml", "dependencies = [", 'dependencies = [\n    "six",')
     project.commit()
-    project.write("README.md", "Edited.\n")
+    project.write("notes.txt", "Edited again.\n")
     project.commit()
 
 
