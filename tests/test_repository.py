@@ -28,6 +28,14 @@ def test_types_are_right(tmp_path: Path) -> None:
     run(tool("mypy"), "--no-error-summary", cache, "tests", cwd=ROOT)
 
 
+@pytest.mark.slow
+def test_types_of_scripts_are_right(tmp_path: Path) -> None:
+    """Scripts of a generated project that its own type checker does not look at."""
+    scripts = [str(ROOT / "template/project/adopt.py")]
+    cache = f"--cache-dir={tmp_path}"
+    run(tool("mypy"), "--no-error-summary", cache, *scripts, cwd=ROOT)
+
+
 @pytest.mark.parametrize("question", ["uv_version", "python_version"])
 def test_a_pin_stands_in_copier_yml_alone(question: str) -> None:
     details = QUESTIONNAIRE.details[question]
