@@ -62,7 +62,8 @@ class Case:
 
     def run(self, full: bool, *jobs: str, secrets: bool = True) -> Run:
         """Run the fast or the full checks, or some of their jobs, with the secrets or without."""
-        given = self.secrets if secrets else {}
+        # On another GitLab, too, a job has a token.
+        given = {n: v for n, v in self.secrets.items() if secrets or n == "CI_JOB_TOKEN"}
         if self.project.platform == "gitlab":
             kind = GITLAB_KINDS["merge train" if full else "merge request"]
             return self.project.gitlab(self.gitlab, {**kind, **given}, *jobs)
@@ -127,7 +128,13 @@ def case(
     project = Checkout(folder, bench, platform)
     project.start()
     gitlab = request.getfixturevalue("gitlab") if platform == "gitlab" else []
-    given = {token: access.secrets[0]} if token else dict(access.variables)
+    given = dict(access.variables)
+    if token:
+        server = "localhost" if kind == "index" else gitlab_server.name
+        given = {
+            token: access.secrets[0],
+            "CI_SERVER_FQDN": gitlab_server.host.replace(gitlab_server.name, server),
+        }
     if access.key:
         given = {"SSH_PRIVATE_KEY": access.key.read_text()}
     yield Case(project, gitlab, given, access.secrets)
