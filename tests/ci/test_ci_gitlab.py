@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from helpers.docker_stand_in import SERVICE, kubernetes_problem
 from helpers.git_repositories import TemplateRepository
 from helpers.host_python import environment, lock, require_python
 from helpers.pipelines import (
@@ -223,6 +224,28 @@ def test_a_newer_commit_does_not_stop_what_publishes(name: str, check_out: Check
     for kind in "merge request", "merge train":
         assert cancelled(configuration, GITLAB_KINDS[kind] | defaults, running) == running
     assert cancelled(configuration, GITLAB_KINDS["default branch"] | defaults, {"publish"}) == set()
+
+
+@on("job")
+@pytest.mark.parametrize(
+    "runner",
+    [{**SERVICE, "DOCKER_DRIVER": "overlay2"}, {}],
+    ids=["GitLab.com", "Kubernetes"],
+)
+def test_an_image_with_attestations_is_built_on_any_runner(
+    name: str, runner: dict[str, str], check_out: CheckOut, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On GitLab.com the runner's own variables have a driver, which those of a job replace.
+
+    https://docs.gitlab.com/runner/configuration/advanced-configuration/#the-runners-section and
+    gitlab-runner's common/build.go, GetAllVariables: the last one counts.
+    """
+    variables = pipeline(check_out(name, "gitlab"))[".docker"]["variables"]
+    for variable in "DOCKER_DRIVER", *SERVICE:
+        monkeypatch.delenv(variable, raising=False)
+    for variable, text in (runner | variables).items():
+        monkeypatch.setenv(variable, text)
+    assert kubernetes_problem(["buildx", "bake", "--set", "production.attest=type=sbom"]) is None
 
 
 @on("django")
