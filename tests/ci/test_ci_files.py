@@ -340,22 +340,6 @@ def test_each_row_of_parity_names_a_test() -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "trusted"),
-    [
-        ("https://gitlab.com/api/v4/projects/1/packages/pypi/simple/", True),
-        ("https://gitlab.acme.example/api/v4/groups/1/-/packages/pypi/simple/", True),
-        ("https://artifacts.acme.example/gitlab-mirror/simple/", False),
-        ("https://not-gitlab.example/simple/", False),
-    ],
-)
-def test_gitlabs_token_goes_to_a_gitlab_alone(url: str, trusted: bool, render: Render) -> None:
-    project = render(ci="gitlab", private_dependencies="index", private_index_url=url)
-    assert ("CI_JOB_TOKEN" in project.read(".gitlab-ci.yml")) == trusted
-    assert ("CI_JOB_TOKEN" in project.read("README.md")) == trusted
-    assert ("glab variable set" in project.read("README.md")) != trusted
-
-
-@pytest.mark.parametrize(
     ("file", "old", "new"),
     [
         ("pyproject.toml", "dependencies = [", 'dependencies = [\n    "gitpython>=3.1.45",'),

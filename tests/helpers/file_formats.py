@@ -109,7 +109,7 @@ def untidiness(name: str | PurePath, text: str) -> Iterator[str]:
         yield "a space at the end of a line"
     if path.suffix not in {".py", ".mako"} and "\n\n\n" in text:
         yield "two empty lines in a row"
-    # GitHub's expressions are ${{ }}, Renovate's {{ secrets.NAME }}; justfile and Mako have braces
-    # of their own.
-    if found := re.search(r"(?<!\$)\{\{(?! secrets\.).*|\{%.*|\{#.*", text):
+    # GitHub's expressions are ${{ }}, Renovate's {{ secrets.NAME }}, buildx's {{json .Image}};
+    # justfile and Mako have braces of their own.
+    if found := re.search(r"(?<!\$)\{\{(?! secrets\.|(?:json|print) \.).*|\{%.*|\{#.*", text):
         yield f"Jinja: {found[0]}"
