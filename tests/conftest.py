@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from helpers.docker_engine import engine_problem
+from helpers.postgresql import PostgresServer, postgres_server
 from helpers.profiles import QUESTIONNAIRE, Answers
 from helpers.rendering import TEMPLATE_FILES, Project, Render, compiled_once, copy, snapshot
 
@@ -74,3 +76,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def project(profile: Answers, render: Render) -> Project:
     """The project of a profile, to be read only."""
     return render(**profile)
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgresServer]:
+    """A PostgreSQL server, for all projects of this session."""
+    if problem := engine_problem():
+        pytest.skip(f"no container engine: {problem}")
+    with postgres_server() as server:
+        yield server

@@ -1,17 +1,17 @@
 """Projects that exist: what is proposed for them, what stays untouched, what they lack."""
 
 import re
-import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
+from helpers.commands import Completed
 from helpers.git_repositories import TemplateRepository, TrackedProject, template_repository
 from helpers.host_python import require_python
 from helpers.profiles import Answers
 from helpers.rendering import copy
-from helpers.user_commands import Completed, Workshop, generate
+from helpers.user_commands import Workshop, generate
 
 PYPROJECT = '[project]\nname = "tides"\nversion = "1"\nrequires-python = ">=3.12"\n'
 
@@ -96,34 +96,50 @@ def test_what_is_there_stays(framework: str, template: Path, tmp_path: Path) -> 
     assert not {name for name in changed if name in kept or Path(name).parts[0] in own}
     assert (folder / "pyproject.toml").read_text() == PYPROJECT
     assert {"Dockerfile", ".dockerignore", "compose.yaml", "docker-bake.hcl"} <= changed
+    for name in ("adopt.py", "pyproject.fragment.toml"):
+        assert (folder / name).exists()
+        assert not (new.path / name).exists()
+
+
+def adopt(workshop: Workshop, command: str) -> Completed:
+    """Run a command of the script that the message names."""
+    assert f"uv run adopt.py {command}" in workshop.message
+    return workshop.run(f"uv run --quiet adopt.py {command}")
+
+
+NOTHING = "Nothing is missing. adopt.py and pyproject.fragment.toml can be deleted.\n"
 
 
 def doctor(workshop: Workshop) -> Completed:
-    """Run the check that the message names."""
-    python = {"UV_PYTHON": str(require_python().path)}
-    return workshop.run(f"{sys.prefix}/bin/just doctor", **python)
+    """Run the check of the script."""
+    return adopt(workshop, "doctor")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("database", ["postgres", "none"])
 def test_the_doctor_finds_what_is_missing(database: str, template: Path, tmp_path: Path) -> None:
     """Of the groups and of uv's settings each line, whatever else stands there; and files."""
     python = require_python().version
     answers = {"database": database, "python_version": python, "framework": "fastapi"}
     workshop = generate(template, lay_out(tmp_path / "shop"), answers)
-    assert "just doctor" in workshop.message
     found = doctor(workshop)
-    assert found.returncode != 0
-    for name in ("dependency-groups: prod", "tool: uv", "uv.lock", "src/shop/main.py", "no livez"):
-        assert name in found.stdout
+    assert found.returncode == 1
+    for problem in (
+        "pyproject.toml: no prod in dependency-groups",
+        "pyproject.toml: no uv in tool",
+        "uv.lock is missing",
+        "src/shop/main.py is missing",
+        "src: no livez",
+    ):
+        assert f"{problem}: " in found.stdout
     assert ("alembic.ini is missing" in found.stdout) == (database == "postgres")
     fragment = (workshop.path / "pyproject.fragment.toml").read_text()
-    lay_out(
-        workshop.path, "uv.lock", "src/shop/main.py", "tests/a.py", "alembic.ini", "migrations/a"
-    )
+    lay_out(workshop.path, "src/shop/main.py", "tests/a.py", "alembic.ini", "migrations/a")
     (workshop.path / "src/shop/main.py").write_text('@app.get("/livez")')
     pyproject = workshop.path / "pyproject.toml"
     pyproject.write_text(PYPROJECT + fragment)
-    assert doctor(workshop).stdout == "Nothing is missing.\n"
+    workshop.ok("uv lock --quiet")
+    assert doctor(workshop).stdout == NOTHING
     lines = re.findall(r'^(?:    ["{].*|(?:required|exclude).*)\n', fragment, re.MULTILINE)
     assert len(lines) > 8
     for line in (lines[0], lines[-1], '    { include-group = "test" },\n'):
@@ -132,13 +148,20 @@ def test_the_doctor_finds_what_is_missing(database: str, template: Path, tmp_pat
     # Another range and settings of one's own are fine.
     text = fragment.replace("uvicorn[standard]~=0.50", "uvicorn>=0.30").replace("= 100", "= 79")
     pyproject.write_text(PYPROJECT + text)
-    assert doctor(workshop).stdout == "Nothing is missing.\n"
+    assert doctor(workshop).stdout == (
+        "uv.lock: The lockfile at `uv.lock` needs to be updated, but `--check` was provided.: "
+        "run `uv lock`\n"
+    )
+    workshop.ok("uv lock --quiet")
+    assert doctor(workshop).stdout == NOTHING
 
 
 def test_the_doctor_finds_what_django_needs(template: Path, tmp_path: Path) -> None:
     folder = lay_out(tmp_path / "shop", "manage.py", "src/shop/wsgi.py")
     workshop = generate(template, folder, {"python_version": require_python().version})
-    assert "src: no livez\nsrc: no STATIC_ROOT\n" in doctor(workshop).stdout
+    found = doctor(workshop).stdout
+    assert "src: no livez: " in found
+    assert "src: no STATIC_ROOT: " in found
     (folder / "src/shop/settings.py").write_text('STATIC_ROOT = BASE_DIR / "staticfiles"\n')
     assert "STATIC_ROOT" not in doctor(workshop).stdout
 
@@ -159,7 +182,7 @@ def test_the_doctor_finds_what_no_build_takes(kind: str, template: Path, tmp_pat
     }
     packages = [f'[[package]]\nname = "{n}"\nsource = {s}\n' for n, s in sources.items()]
     (folder / "uv.lock").write_text("\n".join(["version = 1\n", *packages]))
-    told = re.findall(r"uv\.lock: (\w+) is (.*?),", doctor(workshop).stdout)
+    told = re.findall(r"uv\.lock: (\w+) is (from git|a folder)", doctor(workshop).stdout)
     git = [("beacon", "from git")] if kind in ("none", "index") else []
     assert told == [*git, ("moon", "a folder"), ("sun", "a folder")]
 
@@ -192,6 +215,7 @@ preview = true
 """
 
 
+@pytest.mark.slow
 def test_what_is_missing_is_merged(template: Path, tmp_path: Path) -> None:
     """Behind what is there, which stays as it is; a second time changes nothing."""
     python = require_python()
@@ -200,7 +224,7 @@ def test_what_is_missing_is_merged(template: Path, tmp_path: Path) -> None:
     workshop = generate(template, folder, {"python_version": python.version, **private})
     pyproject = folder / "pyproject.toml"
     pyproject.write_text(f"{PYPROJECT}\n{MINE}")
-    workshop.ok(f"{sys.prefix}/bin/just merge", UV_PYTHON=str(python.path))
+    assert adopt(workshop, "merge").stdout == ""
     merged = pyproject.read_text()
     assert "pyproject.toml" not in doctor(workshop).stdout
     mine, new = tomllib.loads(PYPROJECT + MINE), tomllib.loads(merged)
@@ -221,8 +245,115 @@ def test_what_is_missing_is_merged(template: Path, tmp_path: Path) -> None:
     assert uv["sources"] == fragment["tool"]["uv"]["sources"]
     assert all(line in merged.splitlines() for line in MINE.splitlines() if '"]' not in line)
     assert not re.search(r"\S\n\[|\n\n\n|\n\n\Z", merged)
-    workshop.ok(f"{sys.prefix}/bin/just merge", UV_PYTHON=str(python.path))
+    assert adopt(workshop, "merge").returncode == 0
     assert pyproject.read_text() == merged
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("python", "requirements", "clash"),
+    [
+        (
+            *(">=3.12", '"httptools<0.7"'),
+            "shop:prod depends on uvicorn[standard]>=0.50 and your project depends on httptools<0.7",
+        ),
+        (
+            *(">=3.9", ""),
+            "the requested Python version (>=3.9) does not satisfy Python>=3.1",
+        ),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_locked_is_not_merged(
+    python: str, requirements: str, clash: str, template: Path, tmp_path: Path
+) -> None:
+    """And one line names the two that clash."""
+    folder = lay_out(tmp_path / "shop", "src/shop/main.py")
+    workshop = generate(template, folder, {"python_version": require_python().version})
+    pyproject = folder / "pyproject.toml"
+    pyproject.write_text(
+        f'[project]\nname = "shop"\nversion = "1"\nrequires-python = "{python}"\n'
+        f"dependencies = [{requirements}]\n"
+    )
+    before = pyproject.read_bytes()
+    refused = adopt(workshop, "merge")
+    assert refused.returncode == 1
+    assert refused.stdout.startswith("Nothing was added: uv cannot lock the result: ")
+    assert clash in refused.stdout
+    assert refused.stdout.endswith("or pyproject.fragment.toml, and run this again\n")
+    assert refused.stdout.count("\n") == 1
+    assert pyproject.read_bytes() == before
+    assert not (folder / "uv.lock").exists()
+
+
+@pytest.mark.slow
+def test_a_project_that_cannot_be_locked_is_told_so(template: Path, tmp_path: Path) -> None:
+    """Before the template is blamed."""
+    folder = lay_out(tmp_path / "shop", "src/shop/main.py")
+    workshop = generate(template, folder, {"python_version": require_python().version})
+    pyproject = folder / "pyproject.toml"
+    pyproject.write_text(f'{PYPROJECT}dependencies = ["six==1.16", "six==1.17"]\n')
+    refused = adopt(workshop, "merge")
+    assert refused.stdout == (
+        "Nothing was added: uv cannot lock pyproject.toml as it is: "
+        "your project depends on six==1.16 and six==1.17\n"
+    )
+
+
+@pytest.mark.slow
+def test_a_merge_names_the_versions_that_will_move(template: Path, tmp_path: Path) -> None:
+    """What is in the lock, and too old for what the template adds."""
+    folder = lay_out(tmp_path / "shop", "src/shop/main.py")
+    workshop = generate(template, folder, {"python_version": require_python().version})
+    (folder / "pyproject.toml").write_text(f'{PYPROJECT}dependencies = ["pytest"]\n')
+    workshop.ok("uv lock --quiet --upgrade-package pytest==8.4.2")
+    merged = adopt(workshop, "merge")
+    assert merged.returncode == 0
+    first, *moves = merged.stdout.splitlines()
+    assert first == "`uv lock` will change these locked versions:"
+    assert [line for line in moves if line.startswith("    Update pytest v8.4.2 -> v9.")]
+
+
+@pytest.mark.slow
+def test_a_setting_of_another_kind_stays(template: Path, tmp_path: Path) -> None:
+    """A word where the template has a list."""
+    folder = lay_out(tmp_path / "shop", "src/shop/main.py")
+    groups = {"dependency_groups": ["test"], "python_version": require_python().version}
+    workshop = generate(template, folder, groups)
+    pyproject = folder / "pyproject.toml"
+    pyproject.write_text(f'{PYPROJECT}\n[tool.uv]\ndefault-groups = "all"\n')
+    assert "default-groups" in (folder / "pyproject.fragment.toml").read_text()
+    assert adopt(workshop, "merge").returncode == 0
+    merged = tomllib.loads(pyproject.read_text())
+    assert merged["tool"]["uv"]["default-groups"] == "all"
+    assert "pyproject.toml" not in doctor(workshop).stdout
+
+
+@pytest.mark.parametrize("name", ["pyproject.fragment.toml", "pyproject.toml"])
+def test_the_script_says_which_file_it_needs(name: str, template: Path, tmp_path: Path) -> None:
+    folder = lay_out(tmp_path / "shop", "src/shop/main.py")
+    workshop = generate(template, folder, {"python_version": require_python().version})
+    (folder / name).unlink()
+    assert doctor(workshop).stdout == f"adopt.py needs {name} in the same folder\n"
+    (folder / name).write_text("[tool.mine]\nyes = yes\n")
+    assert doctor(workshop).stdout.splitlines()[-1].startswith(f"{name}: ")
+
+
+def test_what_was_deleted_after_the_adoption_stays_away(template: Path, tmp_path: Path) -> None:
+    """Also where the new release has other content for it."""
+    releases: TemplateRepository = template_repository(template, tmp_path / "slipway")
+    project: TrackedProject = releases.copy(lay_out(tmp_path / "shop", "shop/main.py"))
+    done = ["adopt.py", "pyproject.fragment.toml"]
+    for name in done:
+        (project.path / name).unlink()
+    for line in (
+        ["template/project/pyproject.toml.jinja", '    "pytest~=9.0",', '    "pytest~=9.1",'],
+        ["template/project/adopt.py", "import argparse\n", "import argparse  # New.\n"],
+    ):
+        releases.edit(*line)
+    releases.release("v1.1.0")
+    project.update()
+    assert project.changes == [" M .copier-answers.yml"]
+    assert not [name for name in done if (project.path / name).exists()]
 
 
 def test_an_update_leaves_an_adopted_project_alone(template: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ ENV PATH=/opt/venv/bin:$PATH \\
 WORKDIR /app
 FROM base AS requirements
 ARG BUILD_GROUPS="--group prod"
-COPY pyproject.toml uv.loc[k] ./
+COPY pyproject.toml uv.lock* ./
 RUN --mount=type=bind,from=uv,source=/uv,target=/bin/uv <<EOF
 set -eu
 uv export --locked --no-cache --output-file /requirements.txt \\
@@ -143,6 +143,7 @@ TRAPS = [
     ("heredoc_that_goes_on", IN_PLACE, "set -eu\n", "#!/bin/bash\n"),
     ("unknown_uv_variable", BUILDER, "UV_LINK_MODE", "UV_VERIFY_HASHES=1 UV_LINK_MODE"),
     ("unknown_uv_variable", IN_PLACE, "uv pip sync", "UV_NO_CACHES=1 uv pip sync"),
+    ("unknown_uv_variable", IN_PLACE, "WORKDIR", "ARG UV_VERIFY_HASHES=1\nWORKDIR"),
     ("python_in_a_home", BUILDER, "UV_PYTHON_INSTALL_DIR=/opt/python", "UV_OFFLINE=1"),
     ("python_in_a_home", BUILDER, "python install", "python install --install-dir ~/python"),
     (
@@ -173,6 +174,19 @@ def test_index_credentials_reach_uv_by_their_names() -> None:
     secret = "--mount=type=secret,id=user,env=UV_INDEX_ACME_USERNAME,required=true <<EOF"
     index = BUILDER.replace(SECRET, secret).replace(READ_SECRET, "")
     assert findings(parse(index)) == []
+
+
+HELPER = "RUN git config --system credential.helper '!cat /run/secrets/git_token'\n"
+
+
+def test_git_reads_a_secret_by_a_credential_helper() -> None:
+    helper = BUILDER.replace(READ_SECRET, "").replace("WORKDIR", f"{HELPER}WORKDIR")
+    assert findings(parse(helper)) == []
+
+
+def test_a_credential_helper_without_git_reads_no_secret() -> None:
+    idle = BUILDER.replace(f"{READ_SECRET}{SYNC}", "echo").replace("WORKDIR", f"{HELPER}WORKDIR")
+    assert any("nothing reads the secret git_token" in line for line in findings(parse(idle)))
 
 
 @pytest.mark.parametrize(("name", "good", "old", "new"), TRAPS)

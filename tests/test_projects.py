@@ -23,6 +23,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from helpers.host_python import require_python
+from helpers.postgresql import REQUIRES_POSTGRESQL, PostgresServer
 from helpers.profiles import QUESTIONNAIRE, ROOT, Answers
 from helpers.user_commands import Workshop, free_port, generate
 
@@ -75,7 +76,8 @@ def of(projects: dict[str, Answers], *frameworks: str) -> list[str]:
     return [name for name, answers in projects.items() if answers["framework"] in frameworks]
 
 
-ALEMBIC = [n for n in of(STACKS, "fastapi", "job") if STACKS[n]["database"] == "postgres"]
+POSTGRES = [name for name, answers in STACKS.items() if answers["database"] == "postgres"]
+ALEMBIC = [name for name in of(STACKS, "fastapi", "job") if name in POSTGRES]
 
 # What the page at `/` holds.
 FRONT = {"django": "Django administration", "fastapi": "swagger-ui"}
@@ -184,6 +186,19 @@ def test_its_tests_pass_and_cover(workshop: Workshop) -> None:
     workshop.fails("uv run pytest --cov tests/test_logs.py", "Required test coverage of 90")
 
 
+@pytest.mark.docker
+@on(POSTGRES)
+def test_its_tests_pass_on_postgresql(workshop: Workshop, postgresql: PostgresServer) -> None:
+    """In a database of their own, which is gone afterwards."""
+    url = postgresql.new_database()
+    before = postgresql.databases()
+    planted = REQUIRES_POSTGRESQL[workshop.project.answers["framework"]]
+    with workshop.changed(workshop.path / "tests" / "test_planted.py", planted):
+        workshop.ok("uv run pytest --cov", DATABASE_URL=url)
+        workshop.fails("uv run pytest tests/test_planted.py", "AssertionError")
+    assert postgresql.databases() == before
+
+
 @on(STACKS)
 def test_its_tests_fail_on_a_warning(workshop: Workshop) -> None:
     text = 'import warnings\n\n\ndef test() -> None:\n    warnings.warn("planted")\n'
@@ -264,9 +279,8 @@ def test_production_settings_are_safe(workshop: Workshop) -> None:
     workshop.fails(command, "ALLOWED_HOSTS", **production | {"ALLOWED_HOSTS": ""})
 
 
-@on(ALEMBIC)
-def test_revisions_are_complete(workshop: Workshop, tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/db.sqlite3"
+def check_revisions(workshop: Workshop, url: str) -> None:
+    """Check that the migrations make the models' tables, that Alembic misses one, and back."""
     models = workshop.sources / "models.py"
     table = (
         '\n\nclass Planted(Base):\n    __tablename__ = "planted"\n\n'
@@ -278,6 +292,19 @@ def test_revisions_are_complete(workshop: Workshop, tmp_path: Path) -> None:
         workshop.fails("uv run alembic check", "add_table", DATABASE_URL=url)
     workshop.ok("uv run alembic downgrade base", DATABASE_URL=url)
     workshop.ok("uv run alembic upgrade head", DATABASE_URL=url)
+
+
+@on(ALEMBIC)
+def test_revisions_are_complete(workshop: Workshop, tmp_path: Path) -> None:
+    check_revisions(workshop, f"sqlite:///{tmp_path}/db.sqlite3")
+
+
+@pytest.mark.docker
+@on(ALEMBIC)
+def test_revisions_are_complete_on_postgresql(
+    workshop: Workshop, postgresql: PostgresServer
+) -> None:
+    check_revisions(workshop, postgresql.new_database())
 
 
 @on(of(STARTED, "django", "fastapi"))

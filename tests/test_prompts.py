@@ -14,6 +14,7 @@ from pathlib import Path
 import pyte
 import pytest
 
+from helpers.commands import attempt
 from helpers.profiles import QUESTIONNAIRE, ROOT
 from helpers.rendering import Project, Render, refusal
 
@@ -324,15 +325,8 @@ def test_defaults_ask_nothing(template: Path, tmp_path: Path, render: Render) ->
 
 
 def test_without_a_terminal_one_line_says_what_is_missing(template: Path, tmp_path: Path) -> None:
-    run = subprocess.run(
-        [*COPIER, template, tmp_path / "my-service"],
-        check=False,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        env=environment(tmp_path),
-        timeout=TIMEOUT,
-    )
+    folder = tmp_path / "my-service"
+    run = attempt(*COPIER, template, folder, env=environment(tmp_path), timeout=TIMEOUT)
     # The prompts' library remarks on its own that it was given no terminal.
     said = [line for line in run.stderr.splitlines() if "Input is not a terminal" not in line]
     assert len(said) == 1

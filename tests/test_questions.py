@@ -2,7 +2,6 @@
 
 import keyword
 import re
-import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
@@ -16,8 +15,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from pytest_copier.plugin import CopierFixture
 
+from helpers.commands import attempt
 from helpers.file_formats import untidiness
-from helpers.host_python import environment, require_python, uv
+from helpers.host_python import environment, require_python
 from helpers.profiles import QUESTIONNAIRE, ROOT, SETTINGS, Answers
 from helpers.rendering import Project, Render, copy, refusal
 
@@ -315,14 +315,7 @@ def test_uv_says_which_requirement_is_wrong(
         "python_version": python.version,
     }
     copy(template, tmp_path / "project", answers)
-    locked = subprocess.run(
-        [str(uv()), "lock"],
-        cwd=tmp_path / "project",
-        env=environment(),
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+    locked = attempt("uv", "lock", cwd=tmp_path / "project", env=environment())
     assert locked.returncode != 0
     assert "Invalid metadata format in: pyproject.toml" in locked.stderr
     assert requirement in locked.stderr

@@ -3,14 +3,13 @@
 import json
 import shutil
 import socket
-import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from helpers.commands import run, tool
+from helpers.commands import attempt, run, tool
 from helpers.dockerfile_model import parse as parse_dockerfile
 from helpers.dockerfile_rules import findings
 from helpers.file_formats import parse, untidiness
@@ -35,8 +34,7 @@ def docker_plugin(name: str) -> list[str]:
     """Return the command of a plugin of Docker's, or skip where it is not installed."""
     if not shutil.which("docker"):
         pytest.skip("no docker command")
-    found = subprocess.run(["docker", name, "version"], check=False, capture_output=True)
-    if found.returncode != 0:
+    if attempt("docker", name, "version").returncode != 0:
         pytest.skip(f"no docker {name}")
     return ["docker", name]
 

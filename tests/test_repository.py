@@ -9,6 +9,9 @@ import pytest
 from helpers.commands import run, tool
 from helpers.profiles import QUESTIONNAIRE, ROOT
 
+TESTS = ROOT / "tests"
+FOLDERS = [TESTS, TESTS / "helpers", TESTS / "ci", TESTS / "containers"]
+
 
 def test_ruff_finds_nothing() -> None:
     run(tool("ruff"), "check", "--no-cache", cwd=ROOT)
@@ -25,6 +28,14 @@ def test_types_are_right(tmp_path: Path) -> None:
     run(tool("mypy"), "--no-error-summary", cache, "tests", cwd=ROOT)
 
 
+@pytest.mark.slow
+def test_types_of_scripts_are_right(tmp_path: Path) -> None:
+    """Scripts of a generated project that its own type checker does not look at."""
+    scripts = [str(ROOT / "template/project/adopt.py")]
+    cache = f"--cache-dir={tmp_path}"
+    run(tool("mypy"), "--no-error-summary", cache, *scripts, cwd=ROOT)
+
+
 @pytest.mark.parametrize("question", ["uv_version", "python_version"])
 def test_a_pin_stands_in_copier_yml_alone(question: str) -> None:
     details = QUESTIONNAIRE.details[question]
@@ -33,6 +44,18 @@ def test_a_pin_stands_in_copier_yml_alone(question: str) -> None:
     template = [path for path in (ROOT / "template").rglob("*") if path.is_file()]
     found = [str(path.relative_to(ROOT)) for path in template if pin.search(path.read_text())]
     assert found == []
+
+
+def test_the_map_of_the_tests_has_each_module() -> None:
+    listed = set(re.findall(r"`((?:\w+/)?test_\w+\.py)`", (TESTS / "README.md").read_text()))
+    modules = [path for folder in FOLDERS for path in folder.glob("test_*.py")]
+    assert listed == {str(path.relative_to(TESTS)) for path in modules}
+
+
+def test_no_two_modules_of_the_tests_have_nearly_the_same_name() -> None:
+    names = [path.stem for folder in FOLDERS for path in folder.glob("*.py")]
+    assert len(names) == len(set(names))
+    assert [name for name in names if f"{name}s" in names] == []
 
 
 @pytest.mark.xdist_group("a group")

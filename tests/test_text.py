@@ -3,7 +3,6 @@
 import ast
 import re
 import shlex
-import subprocess
 import sys
 import tempfile
 import tomllib
@@ -17,6 +16,7 @@ from copier import run_copy
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from helpers.commands import run
 from helpers.profiles import QUESTIONNAIRE, Answers
 from helpers.rendering import ANSWERS_FILE, Project, Render, copy, refusal
 
@@ -296,5 +296,4 @@ def test_code_is_formatted_whatever_the_package_is_called(
     project = copy(template, tmp_path / "my-service", {**profile, "package_name": "z" * 40})
     for command in ["format", "--check"], ["check", "--select", "I"]:
         ruff = [sys.executable, "-m", "ruff", *command, "--no-cache", "--quiet", "--diff"]
-        run = subprocess.run(ruff, check=False, cwd=project.path, capture_output=True, text=True)
-        assert (run.returncode, run.stdout) == (0, ""), run.stderr
+        assert run(*ruff, cwd=project.path) == ""

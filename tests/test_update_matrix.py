@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers.commands import run
 from helpers.git_repositories import (
     OWN_FOLDERS,
     TemplateRepository,
@@ -144,7 +145,7 @@ def insert(project: TrackedProject, name: str, before: str, text: str) -> None:
 def edit(project: TrackedProject) -> None:
     """Do to the template's files what an owner does in a first year."""
     command = ["uv", "add", "--quiet", "--frozen", "--offline", "celery"]
-    subprocess.run(command, cwd=project.path, env=environment(), check=True)
+    run(*command, cwd=project.path, env=environment())
     project.edit("pyproject.toml", "line-length = 100", "line-length = 90")
     for name, job in JOBS.items():
         if (project.path / name).exists():
@@ -346,7 +347,7 @@ def test_an_interrupted_update_is_undone_by_the_command_that_was_given(
     assert "stopped by user" in ran.stderr
     assert bool(project.changes) == MOMENTS[moment]
     (command,) = [line for line in ran.stderr.splitlines() if "git checkout" in line]
-    subprocess.run(command, shell=True, cwd=project.path, check=True, capture_output=True)
+    run("sh", "-c", command, cwd=project.path)
     assert project.changes == []
     assert project.bytes == before
     assert project.read(".env") == "MINE=1\n"

@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import subprocess
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ from copier.errors import UnsafeTemplateError
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pathspec import PathSpec
 
+from helpers.commands import run
 from helpers.git_repositories import (
     OWN_FOLDERS,
     TemplateRepository,
@@ -74,7 +74,7 @@ def make(releases: TemplateRepository, tmp_path: Path) -> MakeProject:
 def uv_add(project: TrackedProject, name: str, *options: str) -> None:
     """Let uv add a dependency, without asking the index which versions there are."""
     command = ["uv", "add", "--quiet", "--frozen", "--offline", *options, name]
-    subprocess.run(command, cwd=project.path, env=environment(), check=True)
+    run(*command, cwd=project.path, env=environment())
 
 
 def dependency_lists(pyproject: str) -> dict[str, str]:
@@ -187,7 +187,7 @@ def test_uv_add_from_the_index(releases: TemplateRepository, make: MakeProject) 
     project = make(**answers)
     for options in ([], ["--group", "dev"]):
         command = ["uv", "add", "--quiet", "--no-sync", *options, "redis"]
-        subprocess.run(command, cwd=project.path, env=environment(), check=True)
+        run(*command, cwd=project.path, env=environment())
     bump_every_dependency(releases)
     releases.release("v1.1.0")
     project.update()
@@ -521,9 +521,7 @@ def test_the_message_finds_conflicts_and_removed_files(
     releases.release("v1.1.0")
     said = project.update({"database": "none"})
     command = said.split("What changed:\n\n    ")[1].splitlines()[0]
-    shown = subprocess.run(
-        command.split(), cwd=project.path, check=True, capture_output=True, text=True
-    ).stdout.splitlines()
+    shown = run(*command.split(), cwd=project.path).splitlines()
     assert project.conflicts == ["justfile"]
     assert project.removed == ["alembic.ini"]
     assert {"UU justfile", " D alembic.ini"} <= set(shown)

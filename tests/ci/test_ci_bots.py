@@ -4,14 +4,14 @@ import json
 import os
 import re
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from helpers.host_python import environment, require_python, uv
+from helpers.commands import attempt
+from helpers.host_python import environment, lock, require_python
 from helpers.pipelines import NODE
 from helpers.profiles import Answers
 from helpers.rendering import ANSWERS_FILE, Project, Render
@@ -31,8 +31,7 @@ def extract(project: Project, node_tools: Path, folder: Path) -> list[dict[str, 
     The project has a lock, and comes from a template that has releases.
     """
     shutil.copytree(project.path, folder / "my-service")
-    lock = [str(uv()), "lock", "--quiet"]
-    subprocess.run(lock, cwd=folder / "my-service", env=environment(), check=True)
+    lock(folder / "my-service")
     answers = folder / "my-service" / ANSWERS_FILE
     text = re.sub(
         "^_src_path: .*$",
@@ -42,7 +41,8 @@ def extract(project: Project, node_tools: Path, folder: Path) -> list[dict[str, 
     )
     answers.write_text(text)
     node = node_tools / NODE / "bin" / "node"
-    command = [str(node), str(node_tools / "renovate" / "dist" / "renovate.js")]
+    renovate = node_tools / "renovate" / "dist" / "renovate.js"
+    options = ("--platform=local", "--dry-run=extract", "--onboarding=false")
     variables = environment(
         {
             "LOG_LEVEL": "debug",
@@ -53,16 +53,7 @@ def extract(project: Project, node_tools: Path, folder: Path) -> list[dict[str, 
             "PATH": os.pathsep.join([str(node.parent), os.environ["PATH"]]),
         }
     )
-    ran = subprocess.run(
-        [*command, "--platform=local", "--dry-run=extract", "--onboarding=false"],
-        cwd=folder / "my-service",
-        env=variables,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    ran = attempt(node, renovate, *options, cwd=folder / "my-service", env=variables, timeout=300)
     entries = [json.loads(line) for line in ran.stdout.splitlines() if line.startswith("{")]
     [found] = [e for e in entries if e["msg"] == "Extracted dependencies"] or [None]
     assert found, ran.stdout[-3000:] + ran.stderr

@@ -3,15 +3,18 @@
 `run:` steps are real: uv installs, ruff, mypy and pytest run. Actions have stand-ins.
 """
 
+import re
 from pathlib import Path
 
 import pytest
 
+from helpers.docker_engine import engine_problem
 from helpers.git_repositories import TemplateRepository
 from helpers.pipelines import (
     FAST_CHECKS,
     GITHUB_EVENTS,
     CheckOut,
+    Checkout,
     besides_its_group,
     count,
     forget_a_migration,
@@ -26,9 +29,17 @@ pytestmark = pytest.mark.slow
 FAST = ["django", "fastapi", "job-postgres", "bare"]
 
 
+def require_database(project: Checkout) -> None:
+    """Skip where the tests of a project need PostgreSQL and no engine can start it."""
+    if "postgres:" in project.read("compose.yaml") and (problem := engine_problem()):
+        pytest.skip(f"no container engine: {problem}")
+
+
 @on(*FAST)
 def test_a_pull_request_gets_the_fast_checks_once(name: str, check_out: CheckOut) -> None:
-    run = check_out(name, "github").act(GITHUB_EVENTS["pull request"])
+    project = check_out(name, "github")
+    require_database(project)
+    run = project.act(GITHUB_EVENTS["pull request"])
     jobs = {"plan", "lint", "required"}
     jobs |= {"typecheck"} if "quality" in groups(name) else set()
     jobs |= {"test"} if "test" in groups(name) else set()
@@ -61,8 +72,11 @@ def test_a_mistake_turns_the_right_job_red(
 
 @on("django")
 def test_a_missing_migration_turns_the_tests_red(name: str, branch: CheckOut) -> None:
+    """Also where the change that forgot it was merged before."""
     project = branch(name, "github")
+    require_database(project)
     forget_a_migration(project)
+    change(project, "notes.txt")
     run = project.act(GITHUB_EVENTS["pull request"], "--job", "test")
     assert run.red == {"test"}, run.log
     assert "Change Meta options on user" in run.log
@@ -78,16 +92,85 @@ def test_a_stale_lock_turns_every_lane_red(name: str, branch: CheckOut) -> None:
     assert "needs to be updated" in run.log
 
 
+def speed(project: Checkout, event: str = "pull request") -> str:
+    """Return the speed that the workflow chooses."""
+    run = project.act(GITHUB_EVENTS[event], "--job", "plan")
+    [chosen] = set(re.findall(r"set-output:: speed=(\w+)", run.log))
+    return str(chosen)
+
+
+def change(project: Checkout, *files: str) -> None:
+    """Change files, or write new ones, in one commit."""
+    for file in files:
+        before = project.read(file) if (project.path / file).exists() else ""
+        project.write(file, f"{before}\n# Edited.\n")
+    project.commit()
+
+
 @on("job")
 @pytest.mark.parametrize("file", ["Dockerfile", "uv.lock", ".github/workflows/ci.yml"])
 def test_a_change_of_the_image_or_of_ci_gets_the_full_checks(
     name: str, file: str, branch: CheckOut
 ) -> None:
     project = branch(name, "github")
-    assert "speed=fast" in project.act(GITHUB_EVENTS["pull request"], "--job", "plan").log
-    project.write(file, project.read(file) + "\n# Edited.\n")
-    project.commit()
-    assert "speed=full" in project.act(GITHUB_EVENTS["pull request"], "--job", "plan").log
+    assert speed(project) == "fast"
+    change(project, "README.md", file)
+    assert speed(project) == "full"
+
+
+@on("django")
+@pytest.mark.parametrize(
+    "file", ["src/a/users/models.py", "src/a/users/migrations/0002.py", "src/a/models/b.py"]
+)
+def test_a_change_of_the_models_gets_the_full_checks(
+    name: str, file: str, branch: CheckOut
+) -> None:
+    """Of those of a database, that is, not of all code whose name has the word."""
+    project = branch(name, "github")
+    change(project, "src/a/car_models.py", "src/a/model.py")
+    assert speed(project) == "fast"
+    change(project, file)
+    assert speed(project) == "full"
+
+
+@on("bare")
+def test_a_change_of_documents_runs_no_lane(name: str, branch: CheckOut) -> None:
+    """Markdown among the code may be part of it. What is pushed is checked as a whole."""
+    project = branch(name, "github")
+    change(project, "README.md", "docs/new.md", "docs/pictures/one.txt")
+    run = project.act(GITHUB_EVENTS["pull request"])
+    assert run.jobs == {"plan": "success", "required": "success"}, run.log
+    assert speed(project, "labelled pull request") == speed(project, "push") == "full"
+    change(project, "docs/new.md", "src/prompts/one.md")
+    assert speed(project) == "fast"
+
+
+@on("bare")
+def test_one_line_gives_every_pull_request_the_full_checks(name: str, branch: CheckOut) -> None:
+    project = branch(name, "github")
+    project.edit(".github/workflows/ci.yml", "  PULL_REQUESTS: fast\n", "  PULL_REQUESTS: full\n")
+    change(project, "notes.txt")
+    change(project, "notes.txt")
+    assert speed(project) == "full"
+    change(project, "README.md")
+    assert speed(project) == "none"
+
+
+@on("fastapi")
+def test_mypy_starts_from_the_cache_of_main(name: str, branch: CheckOut) -> None:
+    """It is written for main alone, once for each lock."""
+    project = branch(name, "github")
+
+    def log(event: str) -> str:
+        run = project.act(GITHUB_EVENTS[event], "--job", "typecheck")
+        assert run.jobs["typecheck"] == "success", run.log
+        return run.log
+
+    assert "Cache restored from key: mypy-" not in log("pull request")
+    assert "Cache saved with key: mypy-" in log("push")
+    later = log("pull request")
+    assert "Cache restored from key: mypy-" in later
+    assert "Cache saved with key: mypy-" not in later
 
 
 @on("django")

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ import pytest
 
 from helpers.docker_engine import docker_ok
 from helpers.git_servers import VERSIONS, Forge
-from helpers.host_python import environment, require_python, uv
+from helpers.host_python import lock, require_python
 from helpers.pipelines import GITHUB_EVENTS, GITLAB_KINDS, Bench, Checkout, Run, remove
 from helpers.private_access import (
     KINDS,
@@ -63,7 +62,8 @@ class Case:
 
     def run(self, full: bool, *jobs: str, secrets: bool = True) -> Run:
         """Run the fast or the full checks, or some of their jobs, with the secrets or without."""
-        given = self.secrets if secrets else {}
+        # On another GitLab, too, a job has a token.
+        given = {n: v for n, v in self.secrets.items() if secrets or n == "CI_JOB_TOKEN"}
         if self.project.platform == "gitlab":
             kind = GITLAB_KINDS["merge train" if full else "merge request"]
             return self.project.gitlab(self.gitlab, {**kind, **given}, *jobs)
@@ -113,10 +113,7 @@ def case(
             text = (folder / name).read_text()
             (folder / name).write_text(text.replace(gitlab_server.name, "localhost"))
     variables = machine(access, certificates, tmp_path / "home")
-    lock = [str(uv()), "lock", "--quiet"]
-    subprocess.run(
-        lock, cwd=folder, env=environment({**variables, **logged_in(kind, access)}), check=True
-    )
+    lock(folder, {**variables, **logged_in(kind, access)})
     shutil.rmtree(tmp_path / "home" / "uv")
     del variables["GIT_SSH_COMMAND"]
     bases = contexts((folder / "Dockerfile").read_text(), usual_engine())
@@ -131,7 +128,13 @@ def case(
     project = Checkout(folder, bench, platform)
     project.start()
     gitlab = request.getfixturevalue("gitlab") if platform == "gitlab" else []
-    given = {token: access.secrets[0]} if token else dict(access.variables)
+    given = dict(access.variables)
+    if token:
+        server = "localhost" if kind == "index" else gitlab_server.name
+        given = {
+            token: access.secrets[0],
+            "CI_SERVER_FQDN": gitlab_server.host.replace(gitlab_server.name, server),
+        }
     if access.key:
         given = {"SSH_PRIVATE_KEY": access.key.read_text()}
     yield Case(project, gitlab, given, access.secrets)

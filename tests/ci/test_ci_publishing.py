@@ -1,144 +1,172 @@
 """What is published where a machine's own builds cannot show it: two architectures, attestations."""
 
-import gzip
-import hashlib
-import io
 import json
 import shutil
-import subprocess
-import tarfile
-from pathlib import Path
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 import yaml
 
-from helpers.host_python import environment
-from helpers.pipelines import GITHUB_EVENTS, CheckOut, document, on
-from helpers.private_access import (
-    Contexts,
-    Engine,
-)
+from helpers.github_registry import github_registry
+from helpers.oci_images import INDEX, top_manifests, write_image
+from helpers.pipelines import CheckOut, Checkout, Run, document, on, push
 
-pytestmark = [pytest.mark.docker, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
-INDEX = "application/vnd.oci.image.index.v1+json"
-MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-CONFIGURATION = "application/vnd.oci.image.config.v1+json"
-LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
-IN_TOTO = "application/vnd.in-toto+json"
+RUNNERS = {"X64": "ubuntu-24.04", "ARM64": "ubuntu-24.04-arm"}
+OCI = {"X64": "amd64", "ARM64": "arm64"}
 
 
-def write_image(archive: Path, architecture: str) -> str:
-    """Write an image of an architecture as an OCI archive, below an index as BuildKit does.
+@dataclass(frozen=True)
+class Publishing:
+    """A project whose lanes are done, but for the job `container`: it has images of a test."""
 
-    Returns the digest of its manifest.
-    """
-    archive.parent.mkdir(parents=True)
-    with tarfile.open(archive, "w") as tar:
+    project: Checkout
+    registry: str
 
-        def add(name: str, content: bytes) -> None:
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
+    def build(self, *architectures: str) -> dict[str, str]:
+        """Let each runner find an image that it has built and tested; return their digests.
 
-        def blob(kind: str, content: bytes) -> dict[str, Any]:
-            digest = hashlib.sha256(content).hexdigest()
-            add(f"blobs/sha256/{digest}", content)
-            return {"mediaType": kind, "digest": f"sha256:{digest}", "size": len(content)}
+        The steps by which the job hands the image over are its own. They run one after another in
+        one job, as act does not combine the outputs of a matrix as GitHub does ("Passing information
+        between jobs" in its documentation).
+        """
+        folder = self.project.bench.folder / "built"
+        digests = {}
+        for architecture in architectures:
+            archive = folder / f"{architecture}.tar"
+            digests[architecture] = write_image(archive, OCI[architecture])
+        workflow = yaml.safe_load(self.project.read(".github/workflows/ci.yml"))
+        workflow["on"] = workflow.pop(True)
+        jobs = workflow["jobs"]
+        for lane in ("lint", "typecheck", "test"):
+            jobs[lane]["steps"] = [{"run": "true"}]
+        pushed = "github.event_name == 'push'"
+        own = [step for step in jobs["container"]["steps"] if step.get("if") == pushed]
+        steps: list[dict[str, Any]] = []
+        for architecture in architectures:
+            archive = folder / f"{architecture}.tar"
+            steps.append({"run": f"rm -rf tested && cp {archive} image.tar"})
+            for step in own:
+                text = json.dumps(step).replace("${{ matrix.runner }}", RUNNERS[architecture])
+                steps.append(json.loads(text) | {"env": {"RUNNER_ARCH": architecture}})
+                if "id" in step:
+                    steps[-1]["id"] = architecture
+        named = {a: f"${{{{ steps.{a}.outputs.{a} }}}}" for a in architectures}
+        jobs["container"] |= {"strategy": {}, "outputs": named, "steps": steps}
+        jobs["container"]["runs-on"] = "ubuntu-24.04"
+        self.project.write(".github/workflows/ci.yml", yaml.safe_dump(workflow, sort_keys=False))
+        self.project.commit()
+        return digests
 
-        def listed(kind: str, **fields: Any) -> dict[str, Any]:
-            return {"schemaVersion": 2, "mediaType": kind, **fields}
+    def push(self, ref: str, result: str = "success") -> Run:
+        """Run the workflow of a push, which finds only artifacts of its own."""
+        run = self.project.act(push(ref))
+        assert run.jobs["publish"] == result, run.log
+        shutil.rmtree(self.project.bench.artifacts)
+        return run
 
-        layer = io.BytesIO()
-        with tarfile.open(fileobj=layer, mode="w") as files:
-            files.addfile(tarfile.TarInfo(f"built-for-{architecture}"))
-        content = layer.getvalue()
-        platform = {"architecture": architecture, "os": "linux"}
-        identity = f"sha256:{hashlib.sha256(content).hexdigest()}"
-        configuration = {**platform, "rootfs": {"type": "layers", "diff_ids": [identity]}}
-        image = listed(
-            MANIFEST,
-            config=blob(CONFIGURATION, json.dumps(configuration).encode()),
-            layers=[blob(LAYER, gzip.compress(content, mtime=0))],
-        )
-        entry = blob(MANIFEST, json.dumps(image).encode())
-        index = listed(INDEX, manifests=[entry | {"platform": platform}])
-        top = listed(INDEX, manifests=[blob(INDEX, json.dumps(index).encode())])
-        add("oci-layout", b'{"imageLayoutVersion": "1.0.0"}')
-        add("index.json", json.dumps(top).encode())
-    return str(entry["digest"])
+    def published(self, tag: str) -> tuple[str, dict[str, Any]]:
+        """Return the digest of what a tag names, and what that says."""
+        return document(self.registry, "acme/my-service", tag)
+
+    def tags(self) -> set[str]:
+        """Return the tags of the image, none where there is no image."""
+        try:
+            with urllib.request.urlopen(
+                f"http://{self.registry}/v2/acme/my-service/tags/list", timeout=20
+            ) as response:
+                return set(json.load(response)["tags"])
+        except urllib.error.HTTPError:
+            return set()
+
+
+@pytest.fixture
+def publishing(branch: CheckOut, empty_registry: str) -> Iterator[Publishing]:
+    """A project that publishes to an empty registry, which answers as GitHub's."""
+    project = branch("job", "github")
+    with github_registry(empty_registry) as address:
+        path = ".github/workflows/ci.yml"
+        project.write(path, project.read(path).replace(project.bench.host, address))
+        bench = replace(project.bench, registry=address)
+        yield Publishing(replace(project, bench=bench), empty_registry)
 
 
 @pytest.mark.usefixtures("skopeo")
 @on("job")
-def test_github_publishes_one_image_of_two_architectures(
-    name: str, branch: CheckOut, published: str
+@pytest.mark.parametrize("architectures", [["X64"], ["X64", "ARM64"]])
+def test_github_publishes_what_each_runner_tested(
+    name: str, architectures: list[str], publishing: Publishing
 ) -> None:
-    """What the matrix leaves behind with a second runner, by the job that publishes."""
-    project = branch(name, "github")
-    built = {
-        architecture: write_image(
-            project.bench.artifacts / f"image-{runner}" / "image.tar", architecture
-        )
-        for architecture, runner in {"amd64": "ubuntu-24.04", "arm64": "ubuntu-24.04-arm"}.items()
-    }
-    project.edit(".github/workflows/publish.yml", "    needs: ci\n", "")
-    project.commit()
-    run = project.act(GITHUB_EVENTS["tag"], "--job", "publish")
-    assert run.jobs == {"publish": "success"}, run.log
-    _, index = document(published, "acme/my-service", "v1.0.0")
-    assert index["mediaType"] == INDEX
-    found = {m["platform"]["architecture"]: m["digest"] for m in index["manifests"]}
-    assert found == built
+    """And a version tag on the same commit names that image, which is not built again."""
+    built = publishing.build(*architectures)
+    publishing.push("refs/heads/main")
+    digest, index = publishing.published("main")
+    if len(architectures) == 1:
+        [alone] = index["manifests"]
+        assert alone["digest"] == built["X64"]
+    else:
+        assert index["mediaType"] == INDEX
+        found = {m["platform"]["architecture"]: m["digest"] for m in index["manifests"]}
+        assert found == {OCI[architecture]: d for architecture, d in built.items()}
+    run = publishing.push("refs/tags/v1.0.0")
+    assert run.jobs.keys() == {"plan", "required", "publish"}
+    assert publishing.published("v1.0.0")[0] == digest
 
 
-@pytest.mark.xdist_group("private packages")
-def test_gitlab_pushes_the_image_with_its_provenance(
-    check_out: CheckOut, published: str, exporting: Engine, contexts: Contexts, tmp_path: Path
+@pytest.mark.usefixtures("skopeo")
+@on("job")
+def test_the_first_tag_needs_no_image_of_main(name: str, publishing: Publishing) -> None:
+    """Where nothing was ever published, GitHub's registry denies even to look."""
+    built = publishing.build("X64")
+    run = publishing.push("refs/tags/v1.0.0")
+    assert "There is none yet" in run.log
+    assert built["X64"] in str(publishing.published("v1.0.0"))
+
+
+@pytest.mark.usefixtures("skopeo")
+@on("job")
+def test_no_other_artifact_takes_the_place_of_the_image(name: str, publishing: Publishing) -> None:
+    publishing.build("X64")
+    [top] = top_manifests(publishing.project.bench.folder / "built" / "X64.tar")
+    archive = f"{top['digest'].removeprefix('sha256:')}.tar"
+    write_image(publishing.project.bench.artifacts / "image-z" / archive, "riscv64")
+    run = publishing.push("refs/heads/main", result="failure")
+    assert "is not the image that was tested" in run.log
+    assert publishing.tags() == set()
+
+
+@pytest.mark.usefixtures("skopeo")
+@on("job")
+def test_an_older_run_does_not_move_the_tag_back(name: str, publishing: Publishing) -> None:
+    """It publishes its image, which a version tag may name. act's runs have the number 1."""
+    publishing.build("X64")
+    publishing.project.bench.newest_run.write_text("2\n")
+    publishing.push("refs/heads/main")
+    commit = publishing.project.git("rev-parse", "HEAD").strip()
+    assert publishing.tags() == {f"sha-{commit}"}
+    publishing.project.bench.newest_run.write_text("1\n")
+    publishing.push("refs/heads/main")
+    assert publishing.tags() == {f"sha-{commit}", "main"}
+
+
+@on("job")
+@pytest.mark.parametrize(
+    ("ref", "said"),
+    [
+        ("refs/tags/v1.0+x", "No image can have the tag v1.0+x"),
+        ("refs/tags/v1/2", "No image can have the tag v1/2"),
+        ("refs/tags/main", "The image of the branch main has that tag"),
+    ],
+)
+def test_a_tag_that_no_image_can_have_is_refused(
+    name: str, ref: str, said: str, check_out: CheckOut
 ) -> None:
-    """By the commands of its job, in an engine that stores images as Docker's own does since 29.
-
-    An SBOM takes a scanner, an image that has to be pulled.
-    """
-    if exporting.problem:
-        pytest.skip(exporting.problem)
-    project = tmp_path / "my-service"
-    shutil.copytree(check_out("job", "gitlab").path, project)
-    script = yaml.safe_load((project / ".gitlab-ci.yml").read_text())["container"]["script"]
-    [build] = [line for line in script if "buildx bake" in line]
-    [keep] = [line for line in script if "docker push" in line]
-    assert "production.attest=type=sbom" in build
-    outside = tmp_path / "outside.json"
-    bases = contexts((project / "Dockerfile").read_text(), exporting)
-    targets = {t: {"network": "host", "contexts": bases} for t in ("test", "production")}
-    outside.write_text(json.dumps({"target": targets}))
-    given = f"docker buildx bake --allow=network.host --allow=fs.read={outside} --file=docker-bake.hcl --file={outside}"
-    build = build.replace("docker buildx bake", given).replace(
-        "--set production.attest=type=sbom", ""
-    )
-    variables = {
-        "DOCKER_HOST": exporting.address,
-        "CI_REGISTRY_IMAGE": f"{published}/acme/attested",
-        "CI_DEFAULT_BRANCH": "main",
-        "CI_COMMIT_SHA": "0123456789abcdef",
-        "PUBLISH": "true",
-        "VERSION": "main",
-        "REVISION": "0123456789abcdef",
-    }
-    for line in (build, keep):
-        ran = subprocess.run(
-            ["bash", "-euc", line], cwd=project, env=environment(variables), check=False,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
-        assert ran.returncode == 0, ran.stdout
-    digest, index = document(published, "acme/attested", "0123456789abcdef")
-    assert (project / "image.env").read_text() == f"DIGEST={digest}\n"
-    [attested] = [
-        m for m in index["manifests"]
-        if m.get("annotations", {}).get("vnd.docker.reference.type") == "attestation-manifest"
-    ]  # fmt: skip
-    _, attestations = document(published, "acme/attested", attested["digest"])
-    kinds = [a["annotations"]["in-toto.io/predicate-type"] for a in attestations["layers"]]
-    assert any(kind.startswith("https://slsa.dev/provenance/") for kind in kinds)
-    assert {a["mediaType"] for a in attestations["layers"]} == {IN_TOTO}
+    run = check_out(name, "github").act(push(ref), "--job", "plan")
+    assert run.red == {"plan"}, run.log
+    [line] = [line for line in run.log.splitlines() if "::error::" in line and "echo" not in line]
+    assert said in line

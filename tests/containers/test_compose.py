@@ -13,6 +13,7 @@ import pytest
 
 from helpers.built_projects import Stack
 from helpers.docker_engine import docker, docker_ok, fetch
+from helpers.postgresql import REQUIRES_POSTGRESQL
 
 Compose = Callable[..., str]
 
@@ -129,9 +130,21 @@ def test_readiness_follows_the_database(compose: Compose) -> None:
     assert fetch(f"{web}/readyz")[0] == 200
 
 
+@pytest.mark.stacks("django-postgres", "fastapi-postgres", "job-postgres")
+def test_the_tests_run_on_postgresql(stack: Stack, compose: Compose) -> None:
+    planted = stack.project / "tests" / "test_planted.py"
+    planted.write_text(REQUIRES_POSTGRESQL[stack.framework])
+    try:
+        said = compose("run", "--build", "--rm", "test")
+    finally:
+        planted.unlink()
+    assert re.search(r"=+ \d+ passed in ", said), said
+
+
 def test_ports_are_open_to_this_machine_alone(stack: Stack) -> None:
     text = docker_ok("compose", "config", "--format=json", cwd=stack.project)
     services = json.loads(text)["services"]
     published = [port for service in services.values() for port in service.get("ports", [])]
     assert [port["host_ip"] for port in published] == ["127.0.0.1"] * len(published)
-    assert len(published) == (0 if stack.framework == "job" else 1)
+    reached = [name for name in ("web", "database") if name in services]
+    assert len(published) == len(reached)

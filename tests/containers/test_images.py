@@ -14,6 +14,7 @@ import pytest
 
 from helpers.built_projects import FRAMEWORKS, MULTI_STAGE, SERVICES, Stack, only
 from helpers.docker_engine import STRICT, Image, docker, docker_ok, running
+from helpers.dockerfile_model import parse
 
 
 def settings(stack: Stack) -> list[str]:
@@ -92,10 +93,27 @@ def test_production_is_compiled(stack: Stack, source: str) -> None:
     assert not missing
 
 
-@pytest.mark.stacks(*MULTI_STAGE)
-def test_production_is_labelled(stack: Stack) -> None:
-    config = stack.build("production", VERSION="1.2.3", REVISION="abc").config()
-    labels = config["Labels"]
+def test_build_options_of_uv_do_not_reach_the_container(stack: Stack) -> None:
+    """The environment of a container: what ENV says, beside the base image's, and no ARG."""
+    dockerfile = parse((stack.project / "Dockerfile").read_text())
+    history = dockerfile.final.history
+    said = {name for i in history if i.name == "ENV" for name in i.variables}
+    options = {name for i in history if i.name == "ARG" for name in i.variables}
+    assert "UV_LINK_MODE" in options
+    base = Image(dockerfile.final.lineage[0].image).environment()
+    environment = stack.image().environment()
+    assert environment.keys() - base.keys() == said - base.keys()
+    assert not options & (environment.keys() - base.keys())
+
+
+def test_production_is_labelled(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By bake, whose variables are CI's."""
+    image = Image(f"slipway-test/{stack.name}:labelled")
+    monkeypatch.setenv("VERSION", "1.2.3")
+    monkeypatch.setenv("REVISION", "abc")
+    docker_ok("buildx", "bake", f"--set=production.tags={image.reference}", cwd=stack.project)
+    stack.builds.append(image)
+    labels = image.config()["Labels"]
     assert isinstance(labels, dict)
     assert labels["org.opencontainers.image.version"] == "1.2.3"
     assert labels["org.opencontainers.image.revision"] == "abc"
@@ -128,6 +146,35 @@ def test_missing_setting_ends_the_start_with_its_name(stack: Stack) -> None:
     assert done.returncode not in (0, 137)
     name = "SECRET_KEY" if stack.framework == "django" else "DATABASE_URL"
     assert name in done.stdout + done.stderr
+
+
+@pytest.mark.stacks("django-postgres")
+@pytest.mark.parametrize("workers", [1, 3])
+def test_missing_settings_are_one_record(stack: Stack, workers: int) -> None:
+    """However many workers there are: gunicorn stops before it starts any."""
+    workers_option = f"--env=WEB_CONCURRENCY={workers}"
+    done = docker("run", "--rm", workers_option, stack.image().reference, timeout=60)
+    assert done.returncode == 3
+    (line,) = (done.stdout + done.stderr).splitlines()
+    record = json.loads(line)
+    for name in ("SECRET_KEY", "ALLOWED_HOSTS", "DATABASE_URL"):
+        assert name in record["error"]
+
+
+@pytest.mark.stacks("django-sqlite")
+def test_malformed_request_gets_an_answer_and_a_record(stack: Stack) -> None:
+    """gunicorn answers it: no code of the project sees it."""
+    code = (
+        "import socket; s = socket.create_connection(('127.0.0.1', 8000), timeout=20);"
+        "s.sendall(b'GET / HTTP/1.1\\r\\nHost: a\\r\\nHost: b\\r\\n\\r\\n');"
+        "print(s.recv(100).decode().splitlines()[0])"
+    )
+    with running(stack.image(), *settings(stack)) as service:
+        service.wait_until_live()
+        assert service.exec("python", "-c", code).stdout == "HTTP/1.1 400 Bad Request\n"
+        (record,) = (json.loads(line) for line in service.logs().splitlines() if "HOST" in line)
+        assert record["level"] == "warning"
+        assert "request_id" not in record
 
 
 @pytest.mark.stacks(*SERVICES)
@@ -223,6 +270,23 @@ def new_layers(before: Image, after: Image) -> list[str]:
     """Return the layers that a registry which has `before` would still be sent."""
     known = set(before.layers())
     return [layer for layer in after.layers() if layer not in known]
+
+
+@pytest.mark.stacks("django-sqlite", "fastapi-none")
+def test_modules_can_be_renamed(edited: Stack) -> None:
+    """No file of the template names a module that is not an entry point."""
+    sources = [*edited.package.rglob("*.py")]
+    for name in ("access_log", "health", "logs"):
+        (module,) = (path for path in sources if path.stem == name)
+        module.rename(module.with_stem(f"our_{name}"))
+    (edited.package / "mypy_settings.py").unlink(missing_ok=True)
+    for path in edited.package.rglob("*.py"):
+        names = re.compile(r"\b(access_log|health|logs)\b")
+        path.write_text(names.sub(r"our_\1", path.read_text()))
+    with running(edited.build(), *STRICT, "--network=none", *settings(edited)) as service:
+        service.wait_until_live()
+        for line in service.logs().splitlines():
+            assert isinstance(json.loads(line), dict), line
 
 
 @pytest.mark.stacks(*MULTI_STAGE)

@@ -1,11 +1,11 @@
 """A project is kept fresh on a machine without uv, by the guide's commands as they are written."""
 
-import subprocess
 import tomllib
 from pathlib import Path
 
 import pytest
 
+from helpers.commands import run
 from helpers.docker_engine import gateway
 from helpers.markdown_commands import read, section, steps
 from helpers.package_index import package_index
@@ -25,7 +25,7 @@ def test_a_lock_is_upgraded_without_uv(template: Path, tmp_path: Path) -> None:
         pyproject.write_text(f'{text}\n[[tool.uv.index]]\nurl = "{index.url}/simple/"\n')
 
         def lock(command: str) -> dict[str, str]:
-            subprocess.run(command, shell=True, cwd=project, check=True, capture_output=True)
+            run("sh", "-c", command, cwd=project)
             packages = tomllib.loads((project / "uv.lock").read_text())["package"]
             return {p["name"]: p["version"] for p in packages if p["name"] in ("lamp", "wick")}
 

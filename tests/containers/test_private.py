@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers.commands import Completed, attempt, run
 from helpers.docker_engine import docker_ok
 from helpers.git_servers import BILLING, CONFUSED, LEDGER, UNBUILT, VERSIONS, Forge
 from helpers.host_python import environment, require_python
@@ -84,22 +85,11 @@ class Service:
             self.carried,
         )  # fmt: skip
 
-    def docker(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    def docker(self, *command: str, **variables: str) -> Completed:
         """Run docker with this engine, standard error in the output."""
         kept = {n: v for n, v in os.environ.items() if n not in {"SSH_AUTH_SOCK", "BUILDX_BUILDER"}}
-        return subprocess.run(
-            ["docker", *command],
-            cwd=self.project,
-            env=kept
-            | {"DOCKER_HOST": self.engine.address, "BUILDKIT_PROGRESS": "plain"}
-            | variables,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            timeout=600,
-        )
+        kept |= {"DOCKER_HOST": self.engine.address, "BUILDKIT_PROGRESS": "plain"}
+        return attempt("docker", *command, cwd=self.project, env=kept | variables, merged=True)
 
     def build(
         self, *options: str, variables: Mapping[str, str] | None = None
@@ -297,8 +287,11 @@ def test_no_secret_is_left_behind(service: Service, images: Callable[[Service], 
     if not service.engine.problem:
         assert holds(left / "image.unpacked", b"slsa.dev/provenance")
         # The cache holds the stage that fetches, too.
-        fetched = b"private/localhost:" if service.access.known_host == "" else b"private/git@"
-        assert holds(left / "cache", b"private/wheels-v" if "index" in service.name else fetched)
+        fetched = (
+            b"repositories/localhost:" if service.access.known_host == "" else b"repositories/git@"
+        )
+        index = b"private/production/lib/"
+        assert holds(left / "cache", index if "index" in service.name else fetched)
     elif "multi" in service.name:
         pytest.skip(f"neither attestations nor cache: {service.engine.problem}")
 
@@ -325,7 +318,7 @@ MOUNT = "--mount=type=secret,id=git_token,required=true"
 UNRELATED = "FROM scratch\nCOPY --from=0 /etc/debian_version /"
 
 
-@on("index-multi")
+@on(*MULTI_STAGE)
 def test_private_packages_have_a_layer_of_their_own(
     service: Service, images: Callable[[Service], Image]
 ) -> None:
@@ -334,7 +327,9 @@ def test_private_packages_have_a_layer_of_their_own(
     history = docker_ok(
         "history", "--no-trunc", "--human=false", "--format={{.Size}} {{.CreatedBy}}", reference
     )
-    (size,) = (int(line.split()[0]) for line in history.splitlines() if "--offline" in line)
+    (size,) = (
+        int(line.split()[0]) for line in history.splitlines() if "/private/production" in line
+    )
     assert 0 < size < 100_000
     cached = (
         "import acme_billing as b, importlib.util as u, os;"
@@ -382,7 +377,8 @@ def test_a_planted_leak_is_found(service: Service, way: str, tmp_path: Path) -> 
 def refused(service: Service, *options: str, variables: Mapping[str, str]) -> list[str]:
     """Return the lines of a build that must fail when it fetches, and tell no secret."""
     if service.layout == "multi-stage":
-        options = ("--no-cache-filter=private", *options)
+        fetches = "repositories" if "git" in service.name else "private"
+        options = (f"--no-cache-filter={fetches}", *options)
     else:
         service.edit("pyproject.toml", "line-length = 100", "line-length = 99")
     done = service.build(*options, variables=variables)
@@ -506,19 +502,10 @@ class Desk:
     home: Path
     variables: Mapping[str, str]
 
-    def run(self, command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    def run(self, command: str, **variables: str) -> Completed:
         """Run a shell's command line."""
-        return subprocess.run(
-            ["sh", "-euc", command],
-            cwd=self.project,
-            env=environment({**self.variables, **variables}),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            timeout=600,
-        )
+        known = environment({**self.variables, **variables})
+        return attempt("sh", "-euc", command, cwd=self.project, env=known, merged=True)
 
     def ok(self, command: str, **variables: str) -> str:
         """Run a command line that must succeed and return what it prints."""
@@ -550,8 +537,8 @@ def test_the_commands_of_the_readme(kind: str, desk: Desk, accesses: Accesses) -
     access = accesses(kind)
     readme = (desk.project / "README.md").read_text()
     section = readme.partition("## Private packages")[2].partition("\n## ")[0]
-    commands = [line[2:] for line in section.splitlines() if line.startswith("$ ")]
-    here, build, ci = commands[:-2], commands[-2], commands[-1]
+    blocks = [block.partition("```")[0] for block in section.split("```console\n")[1:]]
+    (*here, build), ci = ([line[2:] for line in block.splitlines()] for block in blocks)
     assert here[-1].startswith("uv sync")
     for name, value in access.variables.items():
         here = [line.replace(f"{name}=...", f"{name}={value}") for line in here]
@@ -567,7 +554,8 @@ def test_the_commands_of_the_readme(kind: str, desk: Desk, accesses: Accesses) -
     assert [f"--{o}" for o in build.replace("--ssh ", "--ssh=").replace("--secret ", "--secret=").split(" --")[1:]] == [
         *access.options[:-1], f"{access.options[-1]} ."
     ]  # fmt: skip
-    assert "# in CI" in ci
+    assert len(ci) == (2 if kind == "index" else 1)
+    assert all(line.startswith("gh secret set ") for line in ci)
 
     shutil.rmtree(desk.home / "uv")
     shutil.rmtree(desk.project / ".venv")
@@ -616,10 +604,5 @@ def test_host_keys_are_those_that_the_hosts_publish(
         pytest.skip("no ssh-keygen")
     answers = {"private_dependencies": "git-ssh", "private_host": host}
     project = copy(template, tmp_path / "project", answers).path
-    keys = subprocess.run(
-        ["ssh-keygen", "-l", "-f", project / "known_hosts"],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    assert keys.stdout.split()[1:] == [fingerprint, host, "(ED25519)"]
+    keys = run("ssh-keygen", "-l", "-f", project / "known_hosts")
+    assert keys.split()[1:] == [fingerprint, host, "(ED25519)"]

@@ -15,6 +15,8 @@ from email.message import Message
 from functools import cache
 from pathlib import Path
 
+from helpers.commands import TIMEOUT, Completed, attempt
+
 # How a strict platform runs a container: no privilege, any user, nothing to write to but /tmp.
 STRICT = ("--read-only", "--cap-drop=ALL", "--user=12345:0", "--tmpfs=/tmp")
 
@@ -24,28 +26,19 @@ BUSY = "operation timed out"
 ATTEMPTS = 2
 
 
-def docker(
-    *arguments: str, cwd: Path | None = None, timeout: float = 600
-) -> subprocess.CompletedProcess[str]:
+def docker(*arguments: str, cwd: Path | None = None, timeout: float = TIMEOUT) -> Completed:
     """Run one docker command and return its output as text, whatever its exit status.
 
     `timeout` is in seconds. Raises subprocess.TimeoutExpired.
     """
     for _ in range(ATTEMPTS):
-        done = subprocess.run(
-            ["docker", *arguments],
-            cwd=cwd,
-            capture_output=True,
-            check=False,
-            text=True,
-            timeout=timeout,
-        )
+        done = attempt("docker", *arguments, cwd=cwd, timeout=timeout)
         if done.returncode == 0 or BUSY not in done.stdout + done.stderr:
             break
     return done
 
 
-def docker_ok(*arguments: str, cwd: Path | None = None, timeout: float = 600) -> str:
+def docker_ok(*arguments: str, cwd: Path | None = None, timeout: float = TIMEOUT) -> str:
     """Run one docker command and return its standard output.
 
     Raises AssertionError with everything that the command printed when it fails.
@@ -87,6 +80,12 @@ class Image:
         text = docker_ok("image", "inspect", "--format", "{{json .Config}}", self.reference)
         config: dict[str, object] = json.loads(text)
         return config
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that a container of this image starts with."""
+        variables = self.config()["Env"]
+        assert isinstance(variables, list)
+        return {name: value for name, _, value in (item.partition("=") for item in variables)}
 
     def size(self) -> int:
         """Return the size in bytes of all layers together."""
@@ -135,7 +134,7 @@ class Container:
 
     name: str
 
-    def exec(self, *command: str) -> subprocess.CompletedProcess[str]:
+    def exec(self, *command: str) -> Completed:
         """Run a command inside and return its output, whatever its exit status."""
         return docker("exec", self.name, *command)
 

@@ -5,16 +5,47 @@ needs BuildKit's own for attestations and for OCI archives, the scan needs Grype
 
     python docker_stand_in.py DOCKER VULNERABLE BAKE ARGUMENT...
 
+On GitLab's Kubernetes executor the client learns from variables alone where its engine is, as the
+entrypoint of its image does not run (https://docs.gitlab.com/ci/docker/docker_in_docker/). And with
+the storage driver overlay2, btrfs or vfs, an engine of version 29 keeps images where there is no
+place for attestations (moby, daemon/image_store_choice.go; buildx, build/opt.go). So does this
+command where STAND_IN_FOR is `kubernetes`.
+
 DOCKER is the real command. VULNERABLE is a file with the names of packages that the scan takes for
 vulnerable, one a line. BAKE are options for each `buildx bake`, as a shell has them.
 """
 
 import json
+import os
 import shlex
 import subprocess
 import sys
 import tarfile
 from pathlib import Path
+
+# How a job on GitLab reaches the engine in its service.
+SERVICE = {
+    "DOCKER_HOST": "tcp://docker:2376",
+    "DOCKER_TLS_VERIFY": "1",
+    "DOCKER_CERT_PATH": "/certs/client",
+}
+# The storage drivers of Docker 29 that keep images without attestations.
+WITHOUT_ATTESTATIONS = {"btrfs", "overlay2", "vfs"}
+
+
+def kubernetes_problem(arguments: list[str]) -> str | None:
+    """Return why a command fails on GitLab's Kubernetes executor, or None.
+
+    What leads to the service then leads to this machine's engine.
+    """
+    if {name: os.environ.get(name) for name in SERVICE} != SERVICE:
+        return "Cannot connect to the Docker daemon at unix:///var/run/docker.sock."
+    attested = any(".attest=" in argument for argument in arguments)
+    if attested and os.environ.get("DOCKER_DRIVER") in WITHOUT_ATTESTATIONS:
+        return "ERROR: Attestation is not supported for the docker driver."
+    for name in SERVICE:
+        del os.environ[name]
+    return None
 
 
 def bake(docker: str, arguments: list[str]) -> int:
@@ -29,7 +60,7 @@ def bake(docker: str, arguments: list[str]) -> int:
         target, _, value = text.removeprefix("--set=").partition(".output=type=oci,dest=")
         if value:
             archives[target] = value
-        elif ".attest=" not in text:
+        elif ".attest=" not in text and "=type=gha," not in text:
             options.append(text)
         target, _, tag = text.removeprefix("--set=").partition(".tags=")
         if tag:
@@ -69,6 +100,14 @@ def scan(vulnerable: set[str], arguments: list[str]) -> int:
 def main() -> int:
     """Run the command and return its status."""
     docker, vulnerable, options, *arguments = sys.argv[1:]
+    if os.environ.get("STAND_IN_FOR") == "kubernetes" and (
+        problem := kubernetes_problem(arguments)
+    ):
+        print(problem, file=sys.stderr)
+        return 1
+    if arguments[:2] == ["buildx", "prune"]:
+        # The builder of the job, which has a cache of its own there; here it is everybody's.
+        return 0
     if arguments[:2] == ["buildx", "bake"]:
         return bake(docker, [*shlex.split(options), *arguments[2:]])
     if arguments[0] == "run" and any(a.startswith("anchore/grype:v") for a in arguments):

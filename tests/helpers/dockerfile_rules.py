@@ -42,7 +42,9 @@ _INDEX_CREDENTIALS = re.compile(r"UV_INDEX_\w+_(USERNAME|PASSWORD)")
 _BUILD_TOOLS = re.compile(
     r"(build-essential|cargo|clang|cmake|curl|g\+\+|gcc|git|make|rustc|wget|uv|.*-dev)([-=].*)?"
 )
-_DEPENDENCY_FILES = re.compile(r"(\./)?(pyproject\.toml|uv\.loc[k[]\]?|\.python-versio[n[]\]?)")
+_DEPENDENCY_FILES = re.compile(
+    r"(\./)?(pyproject\.toml|uv\.(lock\*?|loc\[k\])|\.python-versio[n[]\]?)"
+)
 
 
 def rule(function: Rule) -> Rule:
@@ -138,17 +140,18 @@ def floating_uv(dockerfile: Dockerfile) -> Iterator[Finding]:
 @rule
 def secret_not_used_or_not_required(dockerfile: Dockerfile) -> Iterator[Finding]:
     """7. A secret that nothing reads, or that may be missing: the failure says something else."""
-    for _, run in dockerfile.instructions:
+    for stage, run in dockerfile.instructions:
         secrets = run.mounts_of("secret", "ssh")
         for mount in secrets:
             name = mount.get("id", "default")
             if mount.get("required") != "true":
                 yield Finding(run.line, f"secret {name} is not required")
-            if not _reads(run, mount):
+            if not _reads(stage, run, mount):
                 yield Finding(run.line, f"nothing reads the secret {name}")
         mounted = {m.get("target", f"/run/secrets/{m.get('id')}") for m in secrets}
         if run.name == "RUN":
-            for path in set(re.findall(r"/run/secrets/[\w.-]+", run.script)) - mounted:
+            named = set(re.findall(r"/run/secrets/[\w.-]+", run.script))
+            for path in named - mounted - _configured([run]):
                 yield Finding(run.line, f"{path} is read and not mounted")
 
 
@@ -279,9 +282,8 @@ def heredoc_that_goes_on(dockerfile: Dockerfile) -> Iterator[Finding]:
 def unknown_uv_variable(dockerfile: Dockerfile) -> Iterator[Finding]:
     """16. A variable that uv does not read, such as UV_VERIFY_HASHES: nothing is verified."""
     for _, instruction in dockerfile.instructions:
-        names = set(instruction.variables) if instruction.name == "ENV" else set()
-        names = names.union(*(command.variables for command in instruction.commands))
-        for name in sorted(names):
+        names = [*instruction.variables, *(n for c in instruction.commands for n in c.variables)]
+        for name in sorted(set(names)):
             known = name[3:] in _UV_VARIABLES.split() or _INDEX_CREDENTIALS.fullmatch(name)
             if name.startswith("UV_") and not known:
                 yield Finding(instruction.line, f"uv does not read {name}")
@@ -362,8 +364,19 @@ def _cache_folder(stage: Stage, run: Instruction, command: Command) -> str:
     return expand(folder, {"HOME": home} | variables)
 
 
-def _reads(run: Instruction, mount: dict[str, str]) -> bool:
-    """Return whether the script of a RUN can read a secret or an agent that is mounted."""
+def _configured(history: list[Instruction]) -> set[str]:
+    """Return the paths of secrets that git is configured to read when it needs to log in."""
+    return {
+        path
+        for instruction in history
+        for command in instruction.commands
+        if command.runs("git", "config")
+        for path in re.findall(r"/run/secrets/[\w.-]+", " ".join(command.words))
+    }
+
+
+def _reads(stage: Stage, run: Instruction, mount: dict[str, str]) -> bool:
+    """Return whether a RUN of a stage can read a secret or an agent that is mounted."""
     programs = {command.words[0] for command in run.commands if command.words}
     if mount.get("type") == "ssh":
         return bool(programs & {"git", "ssh", "uv"})
@@ -374,7 +387,10 @@ def _reads(run: Instruction, mount: dict[str, str]) -> bool:
         return "uv" in programs
     if PurePosixPath(target).name in {".netrc", ".git-credentials"}:
         return bool(programs & {"git", "uv"})
-    return bool(not variable and (target or f"/run/secrets/{mount.get('id')}") in run.script)
+    path = target or f"/run/secrets/{mount.get('id')}"
+    if path in _configured(stage.before(run)):
+        return bool(programs & {"git", "uv"})
+    return bool(not variable and path in run.script)
 
 
 def _pip_builds(command: Command) -> bool:

@@ -2,7 +2,6 @@
 
 import io
 import shutil
-import subprocess
 from collections.abc import Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 from copier import run_copy, run_recopy, run_update
 
+from helpers.commands import run
 from helpers.rendering import Project
 
 # The folders that an update never writes to, but for the starter code of a new answer.
@@ -26,11 +26,10 @@ class Repository:
     def git(self, *arguments: str) -> str:
         """Run git and return what it prints.
 
-        Raises subprocess.CalledProcessError when it fails.
+        Raises AssertionError when it fails.
         """
-        command = ["git", "-c", "user.name=Test", "-c", "user.email=test@example.com", *arguments]
-        ran = subprocess.run(command, cwd=self.path, check=True, capture_output=True, text=True)
-        return ran.stdout
+        identity = ("-c", "user.name=Test", "-c", "user.email=test@example.com")
+        return run("git", *identity, *arguments, cwd=self.path)
 
     def commit(self, message: str = "Change") -> None:
         """Commit everything as it is, also where nothing changed."""

@@ -1,13 +1,11 @@
 """Servers of private packages, on loopback: git over HTTPS and over ssh, and a package index.
 
-Each serves two packages in two versions: `acme-billing`, and `acme-ledger` on which it depends.
+`git http-backend` answers for git (https://git-scm.com/docs/git-http-backend), OpenSSH for ssh, and
+`package_index` for the index. Each serves two packages in two versions: `acme-billing`, and `acme-ledger` on which it depends.
 They ask for credentials, which they make up at their start. One package, `beacon`, is for everybody.
 """
 
-import base64
 import contextlib
-import hashlib
-import http.server
 import os
 import secrets
 import shutil
@@ -15,11 +13,9 @@ import ssl
 import subprocess
 import tarfile
 import tempfile
-import threading
 import time
 import urllib.parse
 import uuid
-import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -27,13 +23,15 @@ from pathlib import Path
 
 import trustme
 
+from helpers.commands import run
 from helpers.docker_engine import docker, docker_ok
+from helpers.package_index import Answer, Distribution, Handler, Index, Mount, served, wheel
 
 VERSIONS = ("1.0.0", "1.1.0")
 # What an index that anybody can fill offers under the name of a private package.
 CONFUSED = "99.0.0"
 BILLING, LEDGER = "acme-billing", "acme-ledger"
-# What the index has as a source distribution alone.
+# What the index has as a source distribution and not as a wheel.
 UNBUILT = "0.9.0"
 # A package that needs no login: its repository, and an archive of each version.
 BEACON = "beacon"
@@ -63,7 +61,7 @@ setuptools.setup(
     name="acme-ledger",
     version="{version}",
     packages=["acme_ledger"],
-    package_data={{"acme_ledger": ["loot.txt"]}},
+    package_data={"acme_ledger": ["loot.txt"]},
 )
 """
 
@@ -74,9 +72,20 @@ def free_of_git() -> dict[str, str]:
     return kept | {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1"}
 
 
-def _sources(version: str, dependency: str) -> dict[str, Mapping[str, str]]:
-    """Return the files of both packages in a version; billing needs `dependency`."""
-    billing = f"""\
+def _code(package: str, version: str) -> str:
+    """Return the module of a package in a version."""
+    if package == LEDGER:
+        return f'VERSION = "{version}"\n'
+    return f'import acme_ledger\n\nVERSION = "{version}"\nLEDGER = acme_ledger.VERSION\n'
+
+
+def _sources(package: str, version: str, dependency: str) -> dict[str, str]:
+    """Return the files of a package in a version; billing needs `dependency`."""
+    module = {f"{package.replace('-', '_')}/__init__.py": _code(package, version)}
+    if package == LEDGER:
+        # Nothing here is static: whoever wants to know the version has to run the build.
+        return module | {"setup.py": _SPY.replace("{version}", version)}
+    manifest = f"""\
 [project]
 name = "{BILLING}"
 version = "{version}"
@@ -90,13 +99,7 @@ build-backend = "hatchling.build"
 [tool.hatch.metadata]
 allow-direct-references = true
 """
-    module = f'import acme_ledger\n\nVERSION = "{version}"\nLEDGER = acme_ledger.VERSION\n'
-    # Nothing here is static: whoever wants to know the version has to run the build.
-    setup = _SPY.replace("{version}", version).replace("{{", "{").replace("}}", "}")
-    return {
-        BILLING: {"pyproject.toml": billing, "acme_billing/__init__.py": module},
-        LEDGER: {"setup.py": setup, "acme_ledger/__init__.py": f'VERSION = "{version}"\n'},
-    }
+    return module | {"pyproject.toml": manifest}
 
 
 @dataclass
@@ -104,16 +107,12 @@ class Forge:
     """A server over HTTPS: git repositories for a token, a package index for a password."""
 
     folder: Path
-    server: http.server.ThreadingHTTPServer
-    name: str = "localhost"
+    # Where it listens, as a URL has it, and without the port.
+    host: str
+    name: str
     token: str = field(default_factory=lambda: f"tok{secrets.token_hex(20)}")
     username: str = field(default_factory=lambda: f"usr{secrets.token_hex(8)}")
     password: str = field(default_factory=lambda: f"pwd{secrets.token_hex(20)}")
-
-    @property
-    def host(self) -> str:
-        """Where it listens, as a URL has it."""
-        return f"{self.name}:{self.server.server_address[1]}"
 
     @property
     def authority(self) -> Path:
@@ -142,12 +141,8 @@ class Forge:
 
 def _git(folder: Path, *arguments: str) -> str:
     """Run git and return what it prints."""
-    identity = ["-c", "user.name=Test", "-c", "user.email=test@example.com"]
-    ran = subprocess.run(
-        ["git", *identity, *arguments],
-        cwd=folder, env=free_of_git(), check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    return ran.stdout.strip()
+    identity = ("-c", "user.name=Test", "-c", "user.email=test@example.com")
+    return run("git", *identity, *arguments, cwd=folder, env=free_of_git()).strip()
 
 
 def make_repositories(folder: Path, dependency_base: str) -> None:
@@ -160,8 +155,8 @@ def make_repositories(folder: Path, dependency_base: str) -> None:
         work.mkdir(parents=True)
         _git(work, "init", "--quiet", "--initial-branch=main")
         for version in VERSIONS:
-            files = _sources(version, f"{LEDGER} @ {dependency_base}/{LEDGER}.git@v{version}")
-            _write(work, files[name])
+            dependency = f"{LEDGER} @ {dependency_base}/{LEDGER}.git@v{version}"
+            _write(work, _sources(name, version, dependency))
             _git(work, "add", "--all")
             _git(work, "commit", "--quiet", "--message", version)
             _git(work, "tag", f"v{version}")
@@ -190,111 +185,49 @@ def _write(folder: Path, files: Mapping[str, str]) -> None:
         (folder / name).write_text(text)
 
 
-def make_index(folder: Path, versions: tuple[str, ...]) -> None:
-    """Make the pages of an index. As on GitLab's, none says when a file was uploaded."""
-    for name in (BILLING, LEDGER):
-        files: dict[str, bytes] = {}
-        for version in versions:
-            sources = _sources(version, f"{LEDGER}=={version}")[name]
-            stem = f"{name.replace('-', '_')}-{version}"
-            if version == UNBUILT:
-                files[f"{stem}.tar.gz"] = _archive(stem, name, version, sources)
-            else:
-                files[f"{stem}-py3-none-any.whl"] = _wheel(stem, name, version, sources)
-        (folder / name).mkdir(parents=True)
-        links = []
-        for file, content in files.items():
-            (folder / name / file).write_bytes(content)
-            digest = hashlib.sha256(content).hexdigest()
-            links.append(f'<a href="{file}#sha256={digest}">{file}</a><br>')
-        page = "<!DOCTYPE html><html><body>" + "".join(links) + "</body></html>"
-        (folder / name / "index.html").write_text(page)
+def _wheels(version: str) -> list[Distribution]:
+    """Return the wheels of both packages in a version."""
+    return [
+        wheel(LEDGER, version, code=_code(LEDGER, version)),
+        wheel(BILLING, version, (f"{LEDGER}=={version}",), _code(BILLING, version)),
+    ]
 
 
-def _metadata(name: str, version: str, requires: str = "") -> str:
-    lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
-    return "\n".join([*lines, *([f"Requires-Dist: {requires}"] if requires else []), ""])
+def _archive(version: str) -> Distribution:
+    """Return a source distribution of `acme-ledger`.
 
-
-def _wheel(stem: str, name: str, version: str, sources: Mapping[str, str]) -> bytes:
-    info = f"{stem}.dist-info"
-    requires = f"{LEDGER}=={version}" if name == BILLING else ""
-    files = {file: text for file, text in sources.items() if file.endswith("__init__.py")} | {
-        f"{info}/METADATA": _metadata(name, version, requires),
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    record = [f"{file},," for file in [*files, f"{info}/RECORD"]]
-    content = BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:
-        for file, text in (files | {f"{info}/RECORD": "\n".join([*record, ""])}).items():
-            archive.writestr(file, text)
-    return content.getvalue()
-
-
-def _archive(stem: str, name: str, version: str, sources: Mapping[str, str]) -> bytes:
+    It is packed here, as a tool would run its setup.py for that.
+    """
+    stem = f"{LEDGER.replace('-', '_')}-{version}"
+    metadata = f"Metadata-Version: 2.1\nName: {LEDGER}\nVersion: {version}\n"
     content = BytesIO()
     with tarfile.open(fileobj=content, mode="w:gz") as archive:
-        for file, text in (dict(sources) | {"PKG-INFO": _metadata(name, version)}).items():
+        for file, text in (_sources(LEDGER, version, "") | {"PKG-INFO": metadata}).items():
             member = tarfile.TarInfo(f"{stem}/{file}")
             member.size = len(text.encode())
             archive.addfile(member, BytesIO(text.encode()))
-    return content.getvalue()
+    return Distribution(LEDGER, version, f"{stem}.tar.gz", content.getvalue())
 
 
-class _Handler(http.server.SimpleHTTPRequestHandler):
-    """Files of an index, and git's own program behind /acme/."""
+class _Handler(Handler):
+    """Indexes, and git's own program behind /acme/ and /open/."""
 
     forge: Forge
-    protocol_version = "HTTP/1.1"
 
-    def do_GET(self) -> None:
-        """Answer GET."""
-        self._answer()
-
-    def do_HEAD(self) -> None:
-        """Answer HEAD."""
-        self._answer()
-
-    def do_POST(self) -> None:
-        """Answer POST."""
-        self._answer()
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
-
-    def _answer(self) -> None:
+    def answer(self) -> Answer:
+        """Return the answer to the request."""
         # The index has a folder of its own too: uv logs in for all beside it.
         self.path = self.path.removeprefix("/pypi")
         top = self.path.split("/")[1]
-        user, _, password = self._credentials().partition(":")
-        logins = {
-            "simple": (self.forge.username, self.forge.password),
-            "gitlab": ("gitlab-ci-token", self.forge.token),
-        }
-        if top == "public" or logins.get(top) == (user, password):
-            self._file()
-        elif top == "open" and "/archive/" in self.path:
-            self._tag()
-        elif top == "open" or (top == "acme" and password == self.forge.token):
-            self._backend()
-        else:
-            self._send(401, b"", {"WWW-Authenticate": 'Basic realm="private"'})
+        if top == "open" and "/archive/" in self.path:
+            return self._tag()
+        if top == "open" or (top == "acme" and self.credentials()[1] == self.forge.token):
+            return self._backend()
+        if top in {"simple", "gitlab", "public"}:
+            return super().answer()
+        return self.login_needed()
 
-    def _credentials(self) -> str:
-        scheme, _, value = self.headers.get("Authorization", "").partition(" ")
-        return base64.b64decode(value).decode() if scheme == "Basic" else ""
-
-    def _file(self) -> None:
-        name = urllib.parse.urlsplit(self.path).path.removeprefix("/gitlab").strip("/")
-        path = self.forge.folder / "index" / name
-        if path.is_dir():
-            path /= "index.html"
-        if not path.is_file():
-            return self._send(404, b"", {})
-        kind = "text/html" if path.suffix == ".html" else "application/octet-stream"
-        return self._send(200, path.read_bytes(), {"Content-Type": kind})
-
-    def _tag(self) -> None:
+    def _tag(self) -> Answer:
         """Answer with the files of a tag, as a forge does."""
         repository, _, file = self.path.strip("/").partition("/archive/")
         tag = file.removesuffix(".tar.gz")
@@ -303,12 +236,12 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         ran = subprocess.run(
             command, cwd=folder, env=free_of_git(), check=True, capture_output=True
         )
-        self._send(200, ran.stdout, {"Content-Type": "application/gzip"})
+        return Answer(200, ran.stdout, {"Content-Type": "application/gzip"})
 
-    def _backend(self) -> None:
+    def _backend(self) -> Answer:
         """Hand a request to git http-backend, as a web server does."""
         url = urllib.parse.urlsplit(self.path)
-        body = self._body()
+        body = self.body()
         environment = free_of_git() | {
             "GIT_PROJECT_ROOT": str(self.forge.folder / "git"),
             "GIT_HTTP_EXPORT_ALL": "1",
@@ -325,30 +258,10 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         ran = subprocess.run(
             ["git", "http-backend"], env=environment, input=body, check=True, capture_output=True
         )
-        head, _, answer = ran.stdout.partition(b"\r\n\r\n")
+        head, _, content = ran.stdout.partition(b"\r\n\r\n")
         headers = dict(line.split(": ", 1) for line in head.decode().splitlines())
         status = int(headers.pop("Status", "200").split()[0])
-        self._send(status, answer, headers)
-
-    def _body(self) -> bytes:
-        """Return the body of a request, of a known length or in chunks."""
-        if self.headers.get("Transfer-Encoding") != "chunked":
-            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        body = b""
-        while size := int(self.rfile.readline(), 16):
-            body += self.rfile.read(size)
-            self.rfile.readline()
-        self.rfile.readline()
-        return body
-
-    def _send(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
+        return Answer(status, content, headers)
 
 
 @contextlib.contextmanager
@@ -358,27 +271,26 @@ def forge(folder: Path, name: str = "localhost", address: str = "127.0.0.1") -> 
     `name` is what this machine's address is called in URLs. curl, and git with it, knows what ends
     in `.localhost`.
     """
-    handler = type("Handler", (_Handler,), {})
-    server = http.server.ThreadingHTTPServer((address, 0), handler)
-    made = Forge(folder, server, name)
-    handler.forge = made  # type: ignore[attr-defined]
     authority = trustme.CA()
-    authority.cert_pem.write_to_path(str(made.authority))
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(*dict.fromkeys([name, "localhost", address])).configure_cert(context)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    make_repositories(folder, f"git+https://{made.host}/acme")
-    make_open_repository(folder)
-    make_index(folder / "index" / "simple", (UNBUILT, *VERSIONS))
-    make_index(folder / "index" / "public", (CONFUSED,))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    handler: type[_Handler] = type("ForgeHandler", (_Handler,), {})
+    with served(handler, address, context) as server:
+        made = Forge(folder, f"{name}:{server.server_address[1]}", name)
+        private = Index(
+            dated=False,
+            distributions=[_archive(UNBUILT), *(d for v in VERSIONS for d in _wheels(v))],
+        )
+        handler.forge = made
+        handler.mounts = {
+            "/simple/": Mount(private, (made.username, made.password)),
+            "/gitlab/simple/": Mount(private, ("gitlab-ci-token", made.token)),
+            "/public/": Mount(Index(dated=False, distributions=_wheels(CONFUSED))),
+        }
+        make_repositories(folder, f"git+https://{made.host}/acme")
+        make_open_repository(folder)
         yield made
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def trusted(bundle: Path, *authorities: Path) -> Path:
@@ -438,8 +350,7 @@ def ssh_server(folder: Path) -> Iterator[SshServer]:
     repositories = folder / "git" / "acme"
     repositories.mkdir(parents=True)
     for name in ("host", "user"):
-        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", keys / name]
-        subprocess.run(command, check=True)
+        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", keys / name)
     shutil.copy(keys / "user.pub", keys / "authorized")
     # An agent's socket cannot have a long path.
     with tempfile.TemporaryDirectory() as short:
@@ -462,7 +373,7 @@ def ssh_server(folder: Path) -> Iterator[SshServer]:
             for socket in sockets:
                 _wait_for(Path(socket))
             variables = free_of_git() | {"SSH_AUTH_SOCK": sockets[0]}
-            subprocess.run(["ssh-add", "-q", keys / "user"], env=variables, check=True)
+            run("ssh-add", "-q", keys / "user", env=variables)
             host_key = " ".join((keys / "host.pub").read_text().split()[:2])
             yield SshServer(
                 f"localhost:{port}", f"[localhost]:{port} {host_key}", keys / "user", *sockets

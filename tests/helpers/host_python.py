@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers.commands import attempt, run
 from helpers.profiles import SETTINGS
 
 # The variables that a terminal of the user's would have; the rest is of this test run and its
@@ -74,14 +74,19 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return kept | dict(extra or {})
 
 
+def lock(project: Path, variables: Mapping[str, str] | None = None) -> None:
+    """Let uv lock a project, with some variables besides those of `environment`."""
+    program = uv()
+    assert program, "uv is not here"
+    run(program, "lock", "--quiet", cwd=project, env=environment(variables))
+
+
 def _known_to_uv(version: str) -> Iterator[Path]:
     """Yield the interpreter that uv would choose for a version, if any."""
     if program := uv():
-        command = [str(program), "python", "find", "--no-project", "--no-python-downloads", version]
+        find = ("python", "find", "--no-project", "--no-python-downloads", version)
         kept = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
-        found = subprocess.run(
-            command, env=kept, cwd="/", capture_output=True, text=True, check=False
-        )
+        found = attempt(program, *find, env=kept, cwd=Path("/"))
         if found.returncode == 0:
             yield Path(found.stdout.strip())
 
@@ -90,9 +95,7 @@ def _of_pyenv(version: str) -> Iterator[Path]:
     """Yield pyenv's interpreters of a version, newest first; its shims may refuse to run them."""
     root = os.environ.get("PYENV_ROOT")
     if not root and (pyenv := shutil.which("pyenv")):
-        root = subprocess.run(
-            [pyenv, "root"], capture_output=True, text=True, check=False
-        ).stdout.strip()
+        root = attempt(pyenv, "root").stdout.strip()
     if root:
         found = Path(root, "versions").glob(f"{version}.*/bin/python{version}")
         yield from sorted(found, key=lambda path: _numbers(path.parents[1].name), reverse=True)
@@ -107,7 +110,7 @@ def _version(path: Path) -> str | None:
     """Return the minor version that an interpreter says it is of, or None where it fails."""
     code = "import sys; print('%d.%d' % sys.version_info[:2])"
     try:
-        said = subprocess.run([path, "-c", code], capture_output=True, text=True, check=False)
+        said = attempt(path, "-c", code)
     except OSError:
         return None
     return said.stdout.strip() if said.returncode == 0 else None

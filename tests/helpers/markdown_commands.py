@@ -2,13 +2,13 @@
 
 import re
 import shutil
-import subprocess
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from helpers.commands import attempt
 from helpers.git_repositories import TrackedProject
 from helpers.git_servers import forge, trusted
 from helpers.host_python import environment
@@ -120,15 +120,10 @@ class Follower:
 
         Raises AssertionError with that where one fails.
         """
-        ran = subprocess.run(
-            ["bash", "-ex", "-c", "\n".join(lines)],
-            cwd=self.project.path,
-            env=environment(self.variables),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            check=False,
-            text=True,
+        script = "\n".join(lines)
+        variables = environment(self.variables)
+        ran = attempt(
+            "bash", "-ex", "-c", script, cwd=self.project.path, env=variables, merged=True
         )
         assert ran.returncode == 0, ran.stdout
         return ran.stdout

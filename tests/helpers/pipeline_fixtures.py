@@ -10,15 +10,17 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
+from helpers.commands import attempt
 from helpers.docker_engine import engine_problem
 from helpers.git_repositories import TemplateRepository, template_repository
-from helpers.host_python import environment, require_python, uv
+from helpers.host_python import lock, require_python
 from helpers.pipelines import NODE, NODE_TOOLS, PROJECTS, Bench, CheckOut, Checkout, remove
+from helpers.postgresql import PostgresServer
 from helpers.profiles import ROOT
 from helpers.rendering import copy
 from helpers.user_commands import free_port
@@ -40,7 +42,23 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str | None]:
     if program is None:
         yield None
         return
-    folder = tmp_path_factory.mktemp("registry")
+    with _serving(program, tmp_path_factory.mktemp("registry")) as address:
+        yield address
+
+
+@pytest.fixture
+def empty_registry(tmp_path: Path) -> Iterator[str]:
+    """The address of a registry on this machine that one test has for itself."""
+    program = shutil.which("docker-registry")
+    if program is None:
+        pytest.skip("docker-registry is not here")
+    (tmp_path / "registry").mkdir()
+    with _serving(program, tmp_path / "registry") as address:
+        yield address
+
+
+@contextmanager
+def _serving(program: str, folder: Path) -> Iterator[str]:
     address = f"localhost:{free_port()}"
     settings = {
         "version": "0.1",
@@ -66,7 +84,10 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str | None]:
 
 @pytest.fixture(scope="session")
 def check_out(
-    template: Path, tmp_path_factory: pytest.TempPathFactory, registry: str | None
+    request: pytest.FixtureRequest,
+    template: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    registry: str | None,
 ) -> Iterator[CheckOut]:
     """A function that returns one of PROJECTS on a platform, made and locked once a session.
 
@@ -82,9 +103,12 @@ def check_out(
             answers = PROJECTS[name] | {"ci": host, "package_name": package}
             project = folder / "my-service"
             copy(template, project, answers | {"python_version": python.version})
-            lock = [str(uv()), "lock", "--quiet"]
-            subprocess.run(lock, cwd=project, env=environment(), check=True)
-            checkout = Checkout(project, Bench(folder / "bench", registry), host)
+            lock(project)
+            database = None
+            if host == "gitlab" and "@database:" in (project / ".gitlab-ci.yml").read_text():
+                server: PostgresServer = request.getfixturevalue("postgresql")
+                database = server.address
+            checkout = Checkout(project, Bench(folder / "bench", registry, database), host)
             checkout.start()
             made[name, host] = checkout
         return made[name, host]
@@ -103,7 +127,7 @@ def branch(check_out: CheckOut, tmp_path: Path) -> Iterator[CheckOut]:
         original = check_out(name, host)
         project = tmp_path / "my-service"
         shutil.copytree(original.path, project, symlinks=True)
-        bench = Bench(tmp_path / "bench", original.bench.registry)
+        bench = Bench(tmp_path / "bench", original.bench.registry, original.bench.database)
         made.append(Checkout(project, bench, host))
         return made[-1]
 
@@ -128,12 +152,36 @@ def node_tools() -> Path:
         manifest, done = folder / "package.json", folder / "done"
         if not done.exists() or done.read_text() != wanted:
             manifest.write_text(wanted)
-            install = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts"]
-            ran = subprocess.run(install, cwd=folder, check=False, capture_output=True, text=True)
+            options = ("--no-audit", "--no-fund", "--ignore-scripts")
+            ran = attempt(npm, "install", *options, cwd=folder)
             if ran.returncode != 0:
                 pytest.skip(f"npm cannot install: {ran.stderr.strip()[-200:]}")
             done.write_text(wanted)
     return folder / "node_modules"
+
+
+@pytest.fixture(scope="session")
+def github_parser(node_tools: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The command that parses workflows as GitHub does and prints their errors.
+
+    The parser imports JSON in a way that node refuses, and a bundler understands.
+    """
+    bundle = tmp_path_factory.mktemp("parser") / "parse_workflows.mjs"
+    node = str(node_tools / NODE / "bin" / "node")
+    script = ROOT / "tests/data/parse_workflows.mjs"
+    module = (
+        "import {createRequire} from 'node:module'; var require = createRequire(import.meta.url);"
+    )
+    subprocess.run(
+        [
+            *(node, str(node_tools / "esbuild" / "bin" / "esbuild"), str(script), "--bundle"),
+            *("--platform=node", "--format=esm", "--log-level=warning", f"--banner:js={module}"),
+            f"--outfile={bundle}",
+        ],
+        env={**os.environ, "NODE_PATH": str(node_tools)},
+        check=True,
+    )
+    return [node, str(bundle)]
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ import platform
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +17,8 @@ from typing import Any
 import pytest
 import yaml
 
-from helpers.commands import tool
+from helpers.commands import Completed, attempt, tool
+from helpers.commands import run as run_command
 from helpers.docker_engine import docker
 from helpers.git_repositories import Repository, TemplateRepository
 from helpers.host_python import environment, require_python, uv
@@ -31,8 +31,9 @@ STAND_INS = {
     "docker/bake-action": "bake",
     "actions/upload-artifact": "upload-artifact",
     "actions/download-artifact": "download-artifact",
+    "actions/cache": "cache",
 }
-USES = re.compile(r"uses: +(([\w.-]+/[\w.-]+)[\w./-]*@[0-9a-f]{40})")
+USES = re.compile(r"uses: +([\w.-]+/[\w.-]+)[\w./-]*(@[0-9a-f]{40})")
 REMOTE = {
     "github": "https://github.com/Acme/My-Service.git",
     "gitlab": "https://gitlab.com/acme/my-service.git",
@@ -47,8 +48,10 @@ GITLAB_KINDS: dict[str, dict[str, str]] = {
     "merge train": MERGE_REQUEST | {"CI_MERGE_REQUEST_EVENT_TYPE": "merge_train"},
     "branch": PUSH | {"CI_COMMIT_BRANCH": "edit", "CI_COMMIT_REF_NAME": "edit"},
     "default branch": PUSH | {"CI_COMMIT_BRANCH": "main", "CI_COMMIT_REF_NAME": "main"},
-    "tag": PUSH
+    "version tag": PUSH
     | {"CI_COMMIT_TAG": "v1.0.0", "CI_COMMIT_REF_NAME": "v1.0.0", "CI_COMMIT_BRANCH": ""},
+    "other tag": PUSH
+    | {"CI_COMMIT_TAG": "main", "CI_COMMIT_REF_NAME": "main", "CI_COMMIT_BRANCH": ""},
     "schedule": {"CI_PIPELINE_SOURCE": "schedule"},
 }
 
@@ -57,7 +60,13 @@ GITLAB_KINDS: dict[str, dict[str, str]] = {
 # node itself is among them: the machine's may be older than they need.
 MACHINE = {"x86_64": "x64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
 NODE = f"node-{sys.platform}-{MACHINE}"
-NODE_TOOLS = {NODE: "^24.11.0", "gitlab-ci-local": "^4.75.0", "renovate": "^44.121.0"}
+NODE_TOOLS = {
+    NODE: "^24.11.0",
+    "@actions/workflow-parser": "^0.3.61",
+    "esbuild": "^0.28.0",
+    "gitlab-ci-local": "^4.75.0",
+    "renovate": "^44.121.0",
+}
 
 # The projects whose pipelines run, by name. Together they have each framework, each kind of
 # database, each base image, both layouts, and lack each group once.
@@ -92,21 +101,28 @@ class Event:
     workflow: str = "ci.yml"
 
 
+_REPOSITORY = {"visibility": "public", "default_branch": "main"}
+
+
 def _pull_request(*labels: str) -> Event:
     named = [{"name": label} for label in labels]
-    return Event("pull_request", {"pull_request": {"number": 7, "labels": named}})
+    payload = {"pull_request": {"number": 7, "labels": named}, "repository": _REPOSITORY}
+    return Event("pull_request", payload)
 
 
-def _push(ref: str) -> Event:
-    return Event("push", {"ref": ref, "repository": {"visibility": "public"}}, "publish.yml")
+def push(ref: str) -> Event:
+    """Return the event of a pushed branch or tag."""
+    return Event("push", {"ref": ref, "repository": _REPOSITORY})
 
 
 GITHUB_EVENTS = {
     "pull request": _pull_request("bug"),
     "labelled pull request": _pull_request("bug", "ci:full"),
-    "merge queue": Event("merge_group", {"merge_group": {"head_ref": "refs/heads/queue"}}),
-    "push": _push("refs/heads/main"),
-    "tag": _push("refs/tags/v1.0.0"),
+    "merge queue": Event(
+        "merge_group", {"merge_group": {"head_ref": "refs/heads/queue"}, "repository": _REPOSITORY}
+    ),
+    "push": push("refs/heads/main"),
+    "tag": push("refs/tags/v1.0.0"),
     "schedule": Event("schedule", {}, "template.yml"),
 }
 
@@ -137,6 +153,8 @@ class Bench:
 
     folder: Path
     registry: str | None = None
+    # Address of the database that GitLab starts beside a job.
+    database: str | None = None
     # Variables of all jobs, and options that each `docker buildx bake` gets.
     variables: Mapping[str, str] = field(default_factory=dict)
     bake: Sequence[str] = ()
@@ -154,11 +172,13 @@ class Bench:
             "docker": f"{stand_in} {shutil.which('docker')} {self.vulnerable} {bake}",
             "skopeo": f"{shutil.which('skopeo')} --registries-conf {registries}",
             "cosign": f"echo >> {self.signed}",
+            # `gh run list --json number --jq '.[].number'`: a line for each run.
+            "gh": f"test ! -e {self.newest_run} || cat {self.newest_run} #",
         }
         bin_folder = self.folder / "bin"
         bin_folder.mkdir()
         for name, command in commands.items():
-            if name == "cosign" or shutil.which(name):
+            if name in ("cosign", "gh") or shutil.which(name):
                 (bin_folder / name).write_text(f'#!/bin/sh\n{command} "$@"\n')
                 (bin_folder / name).chmod(0o755)
         return os.pathsep.join([str(bin_folder), environment()["PATH"]])
@@ -177,6 +197,11 @@ class Bench:
     def signed(self) -> Path:
         """What cosign was told, a line each time."""
         return self.folder / "signed"
+
+    @property
+    def newest_run(self) -> Path:
+        """The number of the newest run on GitHub that succeeded, where there was one."""
+        return self.folder / "newest-run"
 
     @property
     def artifacts(self) -> Path:
@@ -213,16 +238,27 @@ class Checkout(Repository):
     def start(self) -> None:
         """Make the project the default branch of its repository, with a change on a branch.
 
-        act does not know `$/` yet, which is `./` at the commit that runs. The registry of GitHub's
-        packages becomes the bench's. The engine of GitLab's container job is this machine's.
-        gitlab-ci-local expands CI_PROJECT_DIR in a variable to a folder of GitLab's runners.
+        act knows neither `queue` of a concurrency group nor `deployment` of an environment. The
+        registry of GitHub's packages becomes the bench's. GitLab's services become the engine of
+        this machine, by the docker command of the bench, and the bench's database. gitlab-ci-local
+        expands CI_PROJECT_DIR in a variable to a folder of GitLab's runners.
         """
         for path in (self.path / ".github" / "workflows").glob("*.yml"):
-            text = path.read_text().replace("uses: $/", "uses: ./")
+            text = path.read_text().replace("      queue: max\n", "")
+            text = text.replace("{name: private-packages, deployment: false}", "private-packages")
             path.write_text(text.replace("ghcr.io/${GITHUB", f"{self.bench.host}/${{GITHUB"))
         if self.platform == "gitlab":
-            text, found = re.subn(r"  services: .*dind.*\n", "", self.read(".gitlab-ci.yml"))
-            assert found == 1
+            text, found = re.subn(
+                r"^  services:( .*\n|\n(    .*\n)+)",
+                "",
+                self.read(".gitlab-ci.yml"),
+                flags=re.MULTILINE,
+            )
+            assert 1 <= found <= 2
+            lane = text.partition("\ntest:\n")[2].partition("\n\n")[0]
+            beside = lane.replace("@database:5432", f"@{self.bench.database}")
+            assert beside == lane or self.bench.database
+            text = text.replace(lane, beside)
             text = text.replace("=$CI_PROJECT_DIR/known_hosts", f"={self.path}/known_hosts")
             self.write(".gitlab-ci.yml", text)
         self.git("init", "--quiet", "--initial-branch=main")
@@ -231,7 +267,7 @@ class Checkout(Repository):
         self.git("update-ref", "refs/remotes/origin/main", "HEAD")
         self.git("symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/main")
         self.git("switch", "--quiet", "--create", "edit")
-        self.write("NOTES.md", "Edited.\n")
+        self.write("notes.txt", "Edited.\n")
         self.commit("Edit")
 
     def workflow(self, name: str) -> dict[str, Any]:
@@ -243,6 +279,7 @@ class Checkout(Repository):
         """Run the workflow of an event, its `run:` steps for real."""
         work = self.bench.folder / "act"
         work.mkdir(parents=True, exist_ok=True)
+        self.bench.artifacts.mkdir(exist_ok=True)
         payload = work / "event.json"
         payload.write_text(json.dumps(event.payload))
         variables = self.bench.environment()
@@ -255,34 +292,24 @@ class Checkout(Repository):
         command = [
             tool("act"), event.name, "--workflows", f".github/workflows/{event.workflow}",
             "--eventpath", str(payload), "--platform", "ubuntu-24.04=-self-hosted",
-            "--platform", "ubuntu-24.04-arm=-self-hosted", "--container-daemon-socket", "-",
+            "--platform", "ubuntu-24.04-arm=-self-hosted", "--platform", "ubuntu-slim=-self-hosted",
+            "--container-daemon-socket", "-",
             "--action-offline-mode", "--no-cache-server", "--json", *self._stand_ins(),
             *(word for n in passed for word in ("--env", f"{n}={variables[n]}")),
             *options,
         ]  # fmt: skip
         variables |= {"XDG_CACHE_HOME": str(work / "cache"), "XDG_CONFIG_HOME": str(work)}
-        ran = subprocess.run(
-            command,
-            cwd=self.path,
-            env=variables,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=600,
-            check=False,
-        )
-        return _act_run(ran.stdout)
+        return _act_run(attempt(*command, cwd=self.path, env=variables, merged=True).stdout)
 
     def _stand_ins(self) -> list[str]:
-        found: dict[str, str] = {}
+        found: set[tuple[str, str]] = set()
         for path in (self.path / ".github" / "workflows").glob("*.yml"):
-            found |= dict(USES.findall(path.read_text()))
+            found |= set(USES.findall(path.read_text()))
         options = []
-        for reference, name in found.items():
+        for name, commit in sorted(found):
             if name != "actions/checkout":
                 folder = ACTIONS / STAND_INS.get(name, "noop")
-                options += ["--local-repository", f"{reference}={folder}"]
+                options += ["--local-repository", f"{name}{commit}={folder}"]
         return options
 
     def gitlab_jobs(self, gitlab: list[str], kind: Mapping[str, str]) -> list[str]:
@@ -308,34 +335,27 @@ class Checkout(Repository):
             seconds[job, ""] = float(amount) / (1000 if unit == "ms" else 1)
         return Run({job: names[result] for result, job in results}, log, seconds=seconds)
 
-    def _gitlab(
-        self, gitlab: list[str], kind: Mapping[str, str], *options: str
-    ) -> subprocess.CompletedProcess[str]:
+    def _gitlab(self, gitlab: list[str], kind: Mapping[str, str], *options: str) -> Completed:
         registry = self.bench.host
         variables = {
             "CI_REGISTRY": registry,
             "CI_REGISTRY_IMAGE": f"{registry}/acme/my-service",
             "CI_REGISTRY_USER": "user",
             "CI_REGISTRY_PASSWORD": "password",
+            "CI_PIPELINE_ID": "100",
+            "CI_SERVER_FQDN": "gitlab.com",
         } | dict(kind)
         passed = []
         for name, value in variables.items():
             passed += [f"--variable={name}={value}"] if value else [f"--unset-variable={name}"]
         hidden = {"GCL_IGNORE_PREDEFINED_VARS": ",".join(variables)}
         inherited = self.bench.environment()
+        # As some runners are configured, GitLab.com's among them; see stand_in_docker.py.
+        inherited |= {"DOCKER_DRIVER": "overlay2", "STAND_IN_FOR": "kubernetes"}
         # Its own node is newer than the machine's may be.
         inherited["PATH"] = os.pathsep.join([str(Path(gitlab[0]).parent), inherited["PATH"]])
-        return subprocess.run(
-            [*gitlab, *passed, *options],
-            cwd=self.path,
-            env=inherited | hidden,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=600,
-            check=False,
-        )
+        command = [*gitlab, *passed, *options]
+        return attempt(*command, cwd=self.path, env=inherited | hidden, merged=True)
 
 
 def _act_run(output: str) -> Run:
@@ -409,7 +429,7 @@ def make_lock_stale(project: Checkout) -> None:
     """Add a dependency that the lock does not have, in a commit before the last."""
     project.edit("pyproject.toml", "dependencies = [", 'dependencies = [\n    "six",')
     project.commit()
-    project.write("README.md", "Edited.\n")
+    project.write("notes.txt", "Edited again.\n")
     project.commit()
 
 
@@ -419,9 +439,7 @@ def besides_its_group(project: Checkout, run: Run) -> set[str]:
     Raises AssertionError where it did not install the group.
     """
     export = [str(uv()), "export", "--locked", "--only-group", "quality", "--no-hashes"]
-    lines = subprocess.run(
-        export, cwd=project.path, env=environment(), check=True, capture_output=True, text=True
-    ).stdout
+    lines = run_command(*export, cwd=project.path, env=environment())
     group = set(re.findall(r"^([\w.-]+)==", lines, re.MULTILINE))
     # Lines of uv's, behind the job's name, which GitLab's runner separates with more.
     installed = set(re.findall(r"^\W*lint[\] >]+\+ ([\w.-]+)==", run.log, re.MULTILINE))
@@ -452,3 +470,15 @@ def document(registry: str, name: str, reference: str) -> tuple[str, dict[str, A
     )
     with urllib.request.urlopen(request, timeout=20) as response:
         return response.headers["Docker-Content-Digest"], json.load(response)
+
+
+def leave_out_after_script(project: Checkout) -> None:
+    """Take away what a job on GitLab does after its script.
+
+    gitlab-ci-local does that in a new copy of the folder, and then misses image.env.
+    """
+    text = re.sub(
+        r"  after_script:\n    - docker cp(.*\n)+?\n", "\n", project.read(".gitlab-ci.yml")
+    )
+    project.write(".gitlab-ci.yml", text)
+    project.commit()

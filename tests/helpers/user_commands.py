@@ -18,10 +18,9 @@ from typing import Any
 
 from copier import run_copy
 
+from helpers.commands import Completed, attempt
 from helpers.host_python import environment
 from helpers.rendering import Project
-
-Completed = subprocess.CompletedProcess[str]
 
 
 @dataclass(frozen=True)
@@ -55,17 +54,8 @@ class Workshop:
 
     def run(self, command: str, **variables: str) -> Completed:
         """Run a command line, its words split as in a shell, with variables of its own."""
-        return subprocess.run(
-            shlex.split(command),
-            cwd=self.path,
-            env=environment(variables),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=600,
-            check=False,
-        )
+        command_line = shlex.split(command)
+        return attempt(*command_line, cwd=self.path, env=environment(variables), merged=True)
 
     def ok(self, command: str, **variables: str) -> str:
         """Run a command line and return what it printed.

@@ -10,7 +10,7 @@ from pytest_django import Settings
 
 @pytest.fixture
 def _collected(settings: Settings, tmp_path: Path) -> None:
-    """Static files as the image has them."""
+    """Collect the static files, as the image build does."""
     backend = "whitenoise.storage.CompressedManifestStaticFilesStorage"
     settings.STATIC_ROOT = tmp_path
     settings.STORAGES = settings.STORAGES | {"staticfiles": {"BACKEND": backend}}
@@ -18,14 +18,14 @@ def _collected(settings: Settings, tmp_path: Path) -> None:
 
 
 @pytest.mark.django_db
-def test_the_first_page_leads_to_the_log_in(client: Client) -> None:
+def test_the_root_redirects_to_the_login(client: Client) -> None:
     answer = client.get("/", follow=True)
     assert answer.redirect_chain == [("/admin/", 302), ("/admin/login/?next=/admin/", 302)]
 
 
 @pytest.mark.django_db
 @pytest.mark.usefixtures("_collected")
-def test_the_log_in_page_has_its_stylesheets(client: Client) -> None:
+def test_the_login_page_has_its_stylesheets(client: Client) -> None:
     page = client.get("/admin/login/").text
     sheets = re.findall(r'<link rel="stylesheet" href="([^"]+)"', page)
     assert sheets
@@ -38,7 +38,7 @@ def test_the_log_in_page_has_its_stylesheets(client: Client) -> None:
 
 
 @pytest.mark.django_db
-def test_a_user_logs_in(admin_user: AbstractUser) -> None:
+def test_a_user_can_log_in(admin_user: AbstractUser) -> None:
     browser = Client(enforce_csrf_checks=True)
     form = browser.get("/admin/login/").context["csrf_token"]
     answer = browser.post(
@@ -51,7 +51,7 @@ def test_a_user_logs_in(admin_user: AbstractUser) -> None:
 
 
 @pytest.mark.parametrize("page", ["", "users/user/", "users/user/add/", "auth/group/add/"])
-def test_the_security_policy_lets_the_admin_work(admin_client: Client, page: str) -> None:
+def test_the_admin_works_with_the_content_security_policy(admin_client: Client, page: str) -> None:
     answer = admin_client.get(f"/admin/{page}")
     assert answer.status_code == 200
     policy = answer.headers["Content-Security-Policy"]

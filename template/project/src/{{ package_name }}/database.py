@@ -1,4 +1,4 @@
-"""The database: a session for each request, and whether it answers at all."""
+"""The database: a session for each request, and a check that the server is reachable."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,30 +10,30 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-# Seconds, and shorter than the time limit of a probe.
-TIME_LIMIT = 2.0
+# Seconds that the database has to answer, fewer than a probe waits.
+TIMEOUT = 2.0
 
 log = structlog.stdlib.get_logger(__name__)
 
 
-async def _session(request: Request) -> AsyncIterator[AsyncSession]:
+async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
+    """Yield the session of one request. Changes that are not committed are rolled back."""
     async with AsyncSession(request.app.state.engine, expire_on_commit=False) as session:
         yield session
 
 
-# A parameter of this type gets a session. What it does not commit is rolled back.
-Session = Annotated[AsyncSession, Depends(_session)]
+SessionDep = Annotated[AsyncSession, Depends(get_session)]
 
 
-async def answers(engine: AsyncEngine) -> bool:
-    """Return whether the database answers a query within TIME_LIMIT."""
+async def is_reachable(engine: AsyncEngine) -> bool:
+    """Return whether the database answers a query within TIMEOUT."""
     query = asyncio.create_task(_query(engine))
-    # A time-out that awaited the end of the query would wait for a silent server once more.
-    await asyncio.wait({query}, timeout=TIME_LIMIT)
+    # Not asyncio.wait_for: it would wait for the cancellation, which a silent server delays.
+    await asyncio.wait({query}, timeout=TIMEOUT)
     if query.done():
         return query.result()
     query.cancel()
-    log.error("not ready", missing="database", error=f"no answer in {TIME_LIMIT} s")
+    log.error("not ready", missing="database", error=f"no answer in {TIMEOUT} s")
     return False
 
 

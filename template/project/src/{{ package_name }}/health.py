@@ -1,57 +1,71 @@
-"""Probes: an orchestrator restarts what fails `/livez`, and routes around what fails `/readyz`."""
+"""Health checks.
+
+An orchestrator restarts a container when `/livez` fails, and sends it no requests while `/readyz`
+fails.
+"""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
 
 import structlog
 from django.db import Error, connection
 from django.http import HttpRequest, JsonResponse
 from django.http.response import HttpResponseBase
 
-# Seconds in which the database has to answer.
-LIMIT = 2.0
+# Seconds that the database has to answer.
+TIMEOUT = 2.0
 
 log = structlog.stdlib.get_logger(__name__)
-NO_ANSWER = (Error, TimeoutError)
-# A thread of its own: a network that swallows packets could hold one for minutes.
-_checks = ThreadPoolExecutor(max_workers=1, thread_name_prefix="readyz")
 
 
-def probes(
-    get_response: Callable[[HttpRequest], HttpResponseBase],
-) -> Callable[[HttpRequest], HttpResponseBase]:
-    """Make the middleware that answers `/livez` and `/readyz`.
+class HealthCheckMiddleware:
+    """Answer `/livez` and `/readyz`.
 
-    It stands before all others: a probe comes over plain HTTP and names an address as host.
+    It comes first, because probes use plain HTTP and an IP address as their host, and because they
+    are too frequent to log.
     """
 
-    def middleware(request: HttpRequest) -> HttpResponseBase:
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+        self._check = DatabaseCheck()
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
         match request.path_info:
             case "/livez":
                 return JsonResponse({"status": "ok"})
             case "/readyz":
-                missing = [] if _database_answers() else ["database"]
+                missing = [] if self._database_is_reachable() else ["database"]
                 return JsonResponse({"missing": missing}, status=503 if missing else 200)
             case _:
-                return get_response(request)
+                return self.get_response(request)
 
-    return middleware
-
-
-def _database_answers() -> bool:
-    check = _checks.submit(_ask_database)
-    try:
-        check.result(timeout=LIMIT)
-    except NO_ANSWER as error:
-        check.cancel()
-        log.error("not ready", missing="database", error=repr(error))
-        return False
-    return True
+    def _database_is_reachable(self) -> bool:
+        check = self._check
+        if not check.is_alive():
+            check = self._check = DatabaseCheck()
+            check.start()
+        check.join(TIMEOUT)
+        if check.is_alive():
+            log.error("not ready", missing="database", error=f"no answer in {TIMEOUT} s")
+        return check.reachable
 
 
-def _ask_database() -> None:
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
-    finally:
-        connection.close()
+class DatabaseCheck(Thread):
+    """A query in its own thread, because on a broken network it can hang for minutes.
+
+    As a daemon, the thread does not delay the exit of the process.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(name="readyz", daemon=True)
+        self.reachable = False
+
+    def run(self) -> None:
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT 1")
+            self.reachable = True
+        except Error as error:
+            log.error("not ready", missing="database", error=str(error))
+        finally:
+            connection.close()

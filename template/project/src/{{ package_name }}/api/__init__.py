@@ -1,1 +1,1 @@
-"""The HTTP interface, a module for each resource."""
+"""The HTTP API, one module per resource."""

@@ -25,10 +25,10 @@ class WordCounts(BaseModel):
     top: list[WordCount]
 
 
-# Not async: counting a long text would hold up every other request, so it gets a thread.
+# Not async: FastAPI runs it in a thread, because counting a long text would block the event loop.
 @router.post("")
 def count_words(text: Text) -> WordCounts:
-    """Count the words of a text, whatever their case, and name the most frequent ones."""
+    """Count the words of a text, ignoring case, and return the most frequent ones."""
     counts = Counter(re.findall(r"\w+", text.text.casefold()))
     top = [WordCount(word=word, count=count) for word, count in counts.most_common(text.top)]
     return WordCounts(total=counts.total(), top=top)

@@ -1,7 +1,7 @@
-"""Who may log in."""
+"""The user model."""
 
 from django.contrib.auth.models import AbstractUser
 
 
 class User(AbstractUser):
-    """A user. Add fields here: Django's own model could not be replaced later."""
+    """A user. Add fields here. Replacing Django's own user model later would be difficult."""

@@ -1,13 +1,13 @@
-from pathlib import Path
-
 import pytest
 from alembic import command
 from alembic.config import Config
 
 
 @pytest.fixture
-def alembic(tmp_path: Path, pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch) -> Config:
-    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path / 'test.sqlite3'}")
+def alembic(
+    database_url: str, pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch
+) -> Config:
+    monkeypatch.setenv("DATABASE_URL", database_url)
     return Config(pytestconfig.rootpath / "alembic.ini")
 
 
