@@ -19,11 +19,7 @@ class Result(BaseModel):
 
 
 def process(item: Item) -> Result:
-    """Return the result of `item`.
-
-    Raises ValueError for an item that has none: it is rejected and the run goes on. Any other
-    exception ends the run, and the next run begins with this item.
-    """
+    """Return the result of `item`. ValueError rejects it; any other exception ends the run."""
     words = item.text.split()
     if not words:
         raise ValueError("the text has no words")
