@@ -1,12 +1,12 @@
 """The script by which the lint lane compares versions, run as a lane runs it."""
 
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from helpers.commands import attempt
 from helpers.git_repositories import Repository
 from helpers.profiles import Answers
 from helpers.rendering import Render
@@ -21,14 +21,7 @@ def check_out(render: Render, folder: Path, **answers: object) -> Repository:
 
 def compare(project: Repository) -> list[str]:
     """Return the lines that the script prints, and check that its status says whether it did."""
-    ran = subprocess.run(
-        [sys.executable, SCRIPT],
-        cwd=project.path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+    ran = attempt(sys.executable, SCRIPT, cwd=project.path, merged=True)
     assert ran.returncode == (1 if ran.stdout else 0)
     return ran.stdout.splitlines()
 
