@@ -77,6 +77,7 @@ _PARSERS: dict[str, Parser] = {
     ".gitattributes": _plain,
     ".gitignore": _plain,
     ".python-version": _plain,
+    ".tool-versions": _plain,
     "Dockerfile": _plain,
     "justfile": _plain,
     "known_hosts": _plain,
@@ -109,7 +110,8 @@ def untidiness(name: str | PurePath, text: str) -> Iterator[str]:
         yield "a space at the end of a line"
     if path.suffix not in {".py", ".mako"} and "\n\n\n" in text:
         yield "two empty lines in a row"
-    # GitHub's expressions are ${{ }}, Renovate's {{ secrets.NAME }}, buildx's {{json .Image}};
-    # justfile and Mako have braces of their own.
-    if found := re.search(r"(?<!\$)\{\{(?! secrets\.|(?:json|print) \.).*|\{%.*|\{#.*", text):
+    # GitHub's expressions are ${{ }}, Renovate's {{ secrets.NAME }}, {{{name}}} and {{#if name}},
+    # buildx's {{json .Image}}; justfile and Mako have braces of their own.
+    others = r"(?! secrets\.|\{\w+\}{3}|#if \w+\}\}|/if\}\}|(?:json|print) \.)"
+    if found := re.search(rf"(?<![${{]){{{{{others}.*|{{%.*|(?<!{{){{#.*", text):
         yield f"Jinja: {found[0]}"
