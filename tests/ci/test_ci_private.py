@@ -172,4 +172,4 @@ def test_the_image_is_built_with_the_login(case: Case) -> None:
 def test_no_image_is_built_without_the_login(case: Case) -> None:
     run = case.build(secrets=False)
     assert run.red == {"container"}, run.log
-    assert "README.md" in run.log
+    assert "README.md" in run.log, run.log
