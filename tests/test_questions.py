@@ -25,32 +25,16 @@ from helpers.rendering import Project, Render, copy, refusal
 LONGEST_REFUSAL = 38
 MOST_ASKED = 8
 
-# The interface that people script: each question's name, and its values where they are fixed,
-# the default first. copier.yml may hold a part of it, and nothing else.
+# The interface that people script, as the README's table documents it: each question's name, and its
+# values where they are fixed, the default first.
+README = (ROOT / "README.md").read_text()
+DOCUMENTED = {
+    name: list(dict.fromkeys(re.findall(r"`([^`]+)`", values)))
+    for name, values in re.findall(r"^\| `(\w+)` \| (.*) \| .* \|$", README, re.MULTILINE)
+}
 INTERFACE: dict[str, list[str] | None] = {
-    "adopt": ["false", "true"],
-    "project_name": None,
-    "framework": ["django", "fastapi", "job"],
-    "database": ["postgres", "sqlite", "none"],
-    "base_image": ["slim", "debian", "ubuntu", "cuda"],
-    "dependency_groups": ["test", "quality", "dev", "docs"],
-    "ci": ["github", "gitlab", "none"],
-    "private_dependencies": ["none", "git-https", "git-ssh", "index"],
-    "private_host": None,
-    "private_packages": None,
-    "private_index_url": None,
-    "customize": ["false", "true"],
-    "package_name": None,
-    "description": None,
-    "python_version": ["3.14", "3.13", "3.12"],
-    "python_source": ["image", "managed", "apt"],
-    "image_layout": ["multi-stage", "single-stage"],
-    "runtime_packages": None,
-    "build_packages": None,
-    "deploy": ["none", "kubernetes"],
-    "update_bot": ["renovate", "dependabot", "none"],
-    "accelerator": ["none", "torch"],
-    "uv_version": None,
+    name: DOCUMENTED[name] if any(q.name == name for q in QUESTIONNAIRE.closed) else None
+    for name in DOCUMENTED
 }
 DATABASE_BY_DEFAULT = {"django": "postgres", "fastapi": "postgres", "job": "none"}
 
@@ -198,17 +182,10 @@ def test_the_oldest_copier_is_the_one_that_is_tested() -> None:
 
 
 def test_names_and_values_are_those_of_the_interface() -> None:
-    assert [name for name in INTERFACE if name in QUESTIONNAIRE.details] == list(
-        QUESTIONNAIRE.details
-    )
+    assert set(INTERFACE) == set(QUESTIONNAIRE.details)
     for question in QUESTIONNAIRE.closed:
-        allowed = INTERFACE[question.name]
         values = [choice.value for choice in question.choices]
-        assert allowed is not None, question.name
-        assert values == [value for value in allowed if value in values], question.name
-    fixed = {question.name for question in QUESTIONNAIRE.closed}
-    opened = {name for name, values in INTERFACE.items() if values is None}
-    assert not fixed & opened
+        assert values == INTERFACE[question.name], question.name
 
 
 @pytest.mark.parametrize("framework", DATABASE_BY_DEFAULT)

@@ -115,7 +115,7 @@ def test_gitlab_pushes_the_image_with_its_provenance(
     script = pipeline["container"]["script"]
     [build] = [line for line in script if "buildx bake" in line]
     [keep] = [line for line in script if "docker push" in line]
-    sbom = re.search(r'--set production\.attest=type=sbom\S*', build)
+    sbom = re.search(r"--set production\.attest=type=sbom\S*", build)
     assert sbom
     outside = tmp_path / "outside.json"
     bases = contexts((project / "Dockerfile").read_text(), exporting)
