@@ -170,7 +170,8 @@ def test_answers_make_the_project(template: Path, tmp_path: Path, render: Render
         terminal.answer("private_dependencies")
         terminal.answer("customize")
         assert terminal.leave() == 0
-    expected = render(project_name="Notes API", framework="fastapi")
+    # The same order of answers as that of the questions.
+    expected = render(adopt=False, project_name="Notes API", framework="fastapi")
     assert contents(Project(folder)) == contents(expected)
 
 

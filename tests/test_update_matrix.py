@@ -99,14 +99,14 @@ def releases(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Templa
     """A history of four releases; each changes the template in other ways."""
     folder = tmp_path_factory.mktemp("releases")
     shutil.copytree(template, folder / "first")
-    (folder / "first/template" / LOGO).write_bytes(OLD_LOGO)
+    (folder / "first/template/project" / LOGO).write_bytes(OLD_LOGO)
     made = template_repository(folder / "first", folder / "slipway")
 
     # Questions, a line changed, blocks added, a file added.
     made.write("copier.yml", made.read("copier.yml") + QUESTIONS)
     made.edit(JUSTFILE, "# Build the production image.", "# Build the image that ships.")
     settings = "template/parts/dockerfile/macros.jinja"
-    made.edit(settings, "    PYTHONUNBUFFERED=1", "    PYTHONUNBUFFERED=1 \\\n    MASCOT=1")
+    made.edit(settings, " PYTHONUNBUFFERED=1", " PYTHONUNBUFFERED=1 MASCOT=1")
     help_section = "## Ask for help\n\nThe {{ mascot }} knows.\n\n"
     made.edit(README, "## Keep up with", f"{help_section}## Keep up with")
     made.edit(
