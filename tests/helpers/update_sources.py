@@ -4,7 +4,7 @@ Renovate runs as it is: its requests go through a proxy that answers for each ho
 documentation says, with the versions that a test names. What differs between hosts is whether they
 say when a version was published, on which `minimumReleaseAge` depends:
 
-- PyPI does, `upload_time` of each file: https://docs.pypi.org/api/json/
+- PyPI does, `upload_time` of each file: "JSON API" in PyPI's documentation
 - GitHub does, in its GraphQL API: https://docs.github.com/en/graphql/reference/objects#release
 - Docker Hub does, `tag_last_pushed` of each tag: https://docs.docker.com/reference/api/hub/latest/
 - Other registries do not: `tags/list` of the OCI distribution specification is a list of names,
