@@ -75,7 +75,7 @@ def commit_of(repository: str, tag: str) -> str:
 def answer(published: Published, host: str, path: str, body: bytes) -> Answer:
     """Return what a host answers to a request for a path with a query."""
     url = urlsplit(path)
-    if host == "pypi.org":
+    if host.startswith("pypi."):
         return _pypi(published, url.path)
     if host == "api.github.com":
         return _github(published, json.loads(body or b"{}"))
