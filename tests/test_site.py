@@ -99,3 +99,9 @@ def test_links_of_other_documents_lead_somewhere(name: str) -> None:
         # On GitHub the second leads to a page of the repository that is no file.
         if not link.startswith(("https://", "../../security/")):
             assert (document.parent / link).exists(), link
+
+
+def test_the_readme_leads_to_the_site_within_two_screens() -> None:
+    before, found, _ = (ROOT / "README.md").read_text().partition("](docs/")
+    assert found
+    assert before.count("\n") < 2 * 24
