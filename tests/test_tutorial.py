@@ -3,15 +3,18 @@
 The tutorial's part on containers is tried in `containers/test_tutorial_containers.py`.
 """
 
+import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
+from helpers.commands import attempt
 from helpers.git_repositories import TemplateRepository, TrackedProject, template_repository
 from helpers.markdown_commands import newcomer, read, section, steps, tutorial
 from helpers.rendering import ANSWERS_FILE
-from helpers.user_commands import Workshop, free_port
+from helpers.user_commands import Workshop, free_port, generate
 
 pytestmark = pytest.mark.slow
 
@@ -57,3 +60,31 @@ def test_a_project_moves_to_an_address(releases: TemplateRepository, tmp_path: P
     said = newcomer(address, project.path).follow(move)
     assert "up-to-date" in said
     assert project.changes == []
+
+
+def test_a_copy_from_a_folder_says_that_others_need_an_address(
+    releases: TemplateRepository, tmp_path: Path
+) -> None:
+    folder = str(releases.path)
+    for name, answers in ("new", {}), ("adopted", {"adopt": True}):
+        message = generate(releases.path, tmp_path / name, answers).message
+        said = " ".join(message.partition("The template came from")[2].split())
+        assert said.startswith("a folder on this machine. Updates by CI, bots, and colleagues need")
+        assert said.endswith(f".copier-answers.yml in place of this folder: _src_path: {folder}")
+
+
+def test_a_copy_from_an_address_says_nothing_of_it(
+    releases: TemplateRepository, tmp_path: Path
+) -> None:
+    """The address leads to the folder by git's configuration, which Copier does not see."""
+    address = "https://git.example.com/acme/slipway.git"
+    config = {
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": f"url.{releases.path}.insteadOf",
+        "GIT_CONFIG_VALUE_0": address,
+    }
+    copier = (sys.executable, "-m", "copier", "copy", "--defaults")
+    made = attempt(*copier, address, tmp_path / "new", env=os.environ | config)
+    assert f"_src_path: {address}\n" in (tmp_path / "new" / ANSWERS_FILE).read_text()
+    assert "Or in containers" in made.stderr
+    assert "The template came from" not in made.stderr
