@@ -1,7 +1,6 @@
 """Renovate sees each version that a project names; Dependabot, each kind of file."""
 
 import json
-import os
 import re
 import shutil
 import sys
@@ -19,6 +18,7 @@ from helpers.host_python import environment, lock, require_python
 from helpers.pipelines import NODE
 from helpers.profiles import ROOT, Answers
 from helpers.rendering import ANSWERS_FILE, Project, Render
+from helpers.renovate import extracted, run_renovate
 from helpers.update_sources import Published, update_sources
 
 TEMPLATE = "https://github.com/acme/slipway.git"
@@ -32,13 +32,8 @@ PROJECTS: dict[str, Answers] = {
 }
 
 
-def run_renovate(
-    project: Project, node_tools: Path, folder: Path, *options: str, **variables: str
-) -> list[dict[str, Any]]:
-    """Run Renovate in a copy of a project and return the entries of its log.
-
-    The project comes from a template that has releases.
-    """
+def with_releases(project: Project, folder: Path) -> Path:
+    """Return a copy of a project, in a folder, that comes from a template that has releases."""
     copy = folder / "my-service"
     if not copy.exists():
         shutil.copytree(project.path, copy)
@@ -50,33 +45,13 @@ def run_renovate(
         flags=re.MULTILINE,
     )
     answers.write_text(text)
-    node = node_tools / NODE / "bin" / "node"
-    renovate = node_tools / "renovate" / "dist" / "renovate.js"
-    settings = {
-        "LOG_LEVEL": "debug",
-        "LOG_FORMAT": "json",
-        # Where there is none, nothing of GitHub is looked at.
-        "RENOVATE_GITHUB_COM_TOKEN": "none",
-        "RENOVATE_BASE_DIR": str(folder / "renovate"),
-        "PATH": os.pathsep.join([str(node.parent), os.environ["PATH"]]),
-    }
-    always = ("--platform=local", "--onboarding=false")
-    env = environment(settings | variables)
-    said = run(node, renovate, *always, *options, cwd=copy, env=env)
-    return [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    return copy
 
 
 def extract(project: Project, node_tools: Path, folder: Path) -> list[dict[str, Any]]:
     """Return what Renovate extracts from a project with a lock, each dependency with its file."""
     lock(shutil.copytree(project.path, folder / "my-service"))
-    entries = run_renovate(project, node_tools, folder, "--dry-run=extract")
-    [found] = [e for e in entries if e["msg"] == "Extracted dependencies"]
-    return [
-        dependency | {"file": file["packageFile"], "manager": manager}
-        for manager, files in found["packageFiles"].items()
-        for file in files
-        for dependency in file["deps"]
-    ]
+    return extracted(with_releases(project, folder), node_tools, folder / "renovate")
 
 
 @dataclass(frozen=True)
@@ -104,8 +79,9 @@ def updates(project: Project, published: Published, node_tools: Path, folder: Pa
     with update_sources(published, folder) as proxy:
         git = f"[http]\n\tproxy = {proxy.address}\n\tsslCAInfo = {proxy.authority}\n"
         (folder / ".gitconfig").write_text(git)
+        copy = with_releases(project, folder)
         entries = run_renovate(
-            *(project, node_tools, folder, "--dry-run=lookup"),
+            *(copy, node_tools, folder / "renovate", "--dry-run=lookup"),
             HOME=str(folder),
             HTTP_PROXY=proxy.address,
             HTTPS_PROXY=proxy.address,
