@@ -100,8 +100,9 @@ Plant = Callable[[TrackedProject], None]
 
 def clutter(project: TrackedProject) -> None:
     """Leave the files of another layout where they were."""
-    for name in ("docker-compose.yml", "Dockerfile.dockerignore", "pytest.ini", "conftest.py"):
+    for name in ("docker-compose.yml", "Dockerfile.dockerignore", "conftest.py"):
         project.write(name, "")
+    project.write("setup.cfg", "[tool:pytest]\naddopts = -x\n")
     project.git("mv", "tests", "checks")
     project.git("mv", "src/shop/main.py", "src/shop/api.py")
 
@@ -262,11 +263,11 @@ EARLY = {
         "starts: " + RECOPY.format("package_name=NAME"),
         f"docker-compose.yml is in the way: {COMPOSE}",
         "Dockerfile.dockerignore is in the way: delete it: it takes the place of .dockerignore",
-        (
-            "pytest.ini is in the way: move it to [tool.pytest] in pyproject.toml, which the test image "
-            "has"
-        ),
         "conftest.py is in the way: move it into tests, which the test image has",
+        (
+            "setup.cfg has pytest's settings: move them to [tool.pytest] in pyproject.toml, which the "
+            "test image gets"
+        ),
     ],
     go_without_alembic: [f"alembic.ini is missing: {ALEMBIC}", f"migrations is missing: {ALEMBIC}"],
     move_versions: [
