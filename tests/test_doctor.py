@@ -29,7 +29,7 @@ services:
   worker:
     extends: {file: compose.yaml, service: web}
     command: [celery, --app=shop, worker]
-    ports: !reset []
+    profiles: [worker]
 """
 
 
@@ -98,6 +98,11 @@ def prepared(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Prepar
 Plant = Callable[[TrackedProject], None]
 
 
+def another_python() -> str:
+    """Return a version of Python that the project does not have."""
+    return "3.12" if require_python().version != "3.12" else "3.13"
+
+
 def clutter(project: TrackedProject) -> None:
     """Leave the files of another layout where they were."""
     for name in ("docker-compose.yml", "Dockerfile.dockerignore", "conftest.py"):
@@ -117,7 +122,7 @@ def move_versions(project: TrackedProject) -> None:
     python, now = project.read(".python-version"), project.read("uv.lock")
     old = re.sub(r'(name = "fastapi"\nversion = ")[^"]*', r"\g<1>0.99.1", now)
     project.write("uv.lock", old)
-    project.write(".python-version", "3.11\n")
+    project.write(".python-version", f"{another_python()}\n")
     project.commit()
     project.write("uv.lock", now)
     project.write(".python-version", python)
@@ -126,7 +131,7 @@ def move_versions(project: TrackedProject) -> None:
 def leave_python_open(project: TrackedProject) -> None:
     """Say by requires-python alone which Python there was."""
     project.git("rm", "--quiet", ".python-version")
-    project.edit("pyproject.toml", f">={require_python().version}", ">=3.11")
+    project.edit("pyproject.toml", f">={require_python().version}", f">={another_python()}")
     project.write(".python-version", "")
     lock(project.path)
     project.git("commit", "--quiet", "--message", "Without a pin")
@@ -252,7 +257,7 @@ def outgrow_compose(project: TrackedProject) -> None:
 COMPOSE = "move what you still need of it to compose.override.yaml, and delete it"
 ALEMBIC = "`uv add alembic` and `uv run alembic init migrations`, or, without migrations, "
 ALEMBIC += RECOPY.format("database=none")
-OLDER = RECOPY.format("python_version=3.11") + ", or commit .python-version if {python} is meant"
+OLDER = RECOPY.format("python_version={other}") + ", or commit .python-version if {python} is meant"
 PACKAGE = "`uv add{} NAME` adds its package; code of your own goes into src"
 
 # What can be found by reading files, and by uv and git.
@@ -271,14 +276,14 @@ EARLY = {
     ],
     go_without_alembic: [f"alembic.ini is missing: {ALEMBIC}", f"migrations is missing: {ALEMBIC}"],
     move_versions: [
-        f"the image has Python {{python}}, and the project has 3.11: {OLDER}",
+        f"the image has Python {{python}}, and the project has {{other}}: {OLDER}",
         (
             "uv.lock has other versions than the last commit, fastapi 0.99.1 -> {fastapi}: `git checkout "
             "HEAD uv.lock` and `uv lock` keep those that pyproject.toml allows; commit uv.lock if the "
             "others are meant"
         ),
     ],
-    leave_python_open: [f"the image has Python {{python}}, and the project has 3.11: {OLDER}"],
+    leave_python_open: [f"the image has Python {{python}}, and the project has {{other}}: {OLDER}"],
     clash: [
         (
             "uv.lock: {any}shop:prod depends on uvicorn[standard]>=0.50 and your project depends on "
@@ -370,7 +375,8 @@ CASES = [
 def matches(line: str, expected: str, project: TrackedProject) -> bool:
     """Tell whether a line is as expected, whatever the versions of today."""
     fastapi = re.findall(r'name = "fastapi"\nversion = "([^"]*)', project.read("uv.lock"))
-    words = {"python": require_python().version, "fastapi": fastapi[0] if fastapi else ""}
+    python = require_python().version
+    words = {"python": python, "other": another_python(), "fastapi": fastapi[0] if fastapi else ""}
     pattern = re.escape(expected).replace(r"\{any\}", ".*")
     for name, value in words.items():
         pattern = pattern.replace(rf"\{{{name}\}}", re.escape(value))
@@ -424,6 +430,14 @@ COMPOSED: dict[Plant, list[str]] = {
         ),
     ],
 }
+
+
+def test_a_file_of_settings_is_no_project(prepared: Prepared, tmp_path: Path) -> None:
+    project = prepared.project("fastapi", tmp_path / "shop")
+    project.write("pyproject.toml", "[tool.ruff]\n")
+    assert prepared.doctor(project, "fastapi") == [
+        "pyproject.toml has no project with a name: `uv init --bare` makes one"
+    ]
 
 
 def test_each_entry_of_the_fragment_is_asked_for(prepared: Prepared, tmp_path: Path) -> None:

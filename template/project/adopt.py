@@ -204,6 +204,12 @@ def requirements(pyproject: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield from ((group, str(entry)) for entry in entries if isinstance(entry, str))
 
 
+def require_name(project: Project) -> None:
+    """Exit with one line where pyproject.toml has settings of tools alone."""
+    if "name" not in project.pyproject.get("project", {}):
+        sys.exit("pyproject.toml has no project with a name: `uv init --bare` makes one")
+
+
 def merge(project: Project) -> None:
     """Add to pyproject.toml what it lacks, and lock the result.
 
@@ -211,8 +217,7 @@ def merge(project: Project) -> None:
     nevertheless are printed before anything is written. Where uv cannot lock the result, nothing is.
     """
     old = Lock(project.lockfile.read_text() if project.lockfile.exists() else "")
-    if "name" not in project.pyproject.get("project", {}):
-        sys.exit("pyproject.toml has no project with a name: `uv init --bare` makes one")
+    require_name(project)
     adapt_settings(project)
     changed = [*split_groups(project), *name_packages(project)]
     present = set(requirements(project.pyproject))
@@ -602,11 +607,11 @@ def check_versions(project: Project) -> Iterator[Finding]:
     image = project.answers["python_version"]
     before = committed(project, ".python-version")
     before = before or str(project.pyproject["project"].get("requires-python", ""))
-    for version in re.findall(r"3\.\d+", before)[:1]:
-        if version != image:
-            problem = f"the image has Python {image}, and the project has {version}"
-            remedy = RECOPY.format(f"python_version={version}")
-            yield Finding(problem, f"{remedy}, or commit .python-version if {image} is meant")
+    minors = [int(minor) for minor in re.findall(r"3\.(\d+)", before)]
+    if minors and (version := f"3.{min(minors)}") != image:
+        problem = f"the image has Python {image}, and the project has {version}"
+        remedy = RECOPY.format(f"python_version={version}")
+        yield Finding(problem, f"{remedy}, or commit .python-version if {image} is meant")
     old = Lock(committed(project, "uv.lock"))
     new = Lock(project.lockfile.read_text() if project.lockfile.exists() else "")
     changed = [n for n in sorted(new.production()) if old.version(n) not in ("", new.version(n))]
@@ -629,8 +634,9 @@ def check_host(project: Project) -> Iterator[Finding]:
     if project.uv(*python, found).returncode != 0:
         remedy = "delete `package = false`, and add the [build-system] of uv_build"
         yield Finding(f"uv run does not find {package}", remedy)
-    reads_entrypoint = "import fastapi_cli.config"
-    if "fastapi" in project.fragment["tool"] and project.uv(*python, reads_entrypoint).returncode:
+    development = project.read("Dockerfile") + project.read("compose.yaml")
+    reads_pyproject = "import fastapi_cli.config"
+    if re.search(r"fastapi\W+dev", development) and project.uv(*python, reads_pyproject).returncode:
         problem = "fastapi dev finds no application, as it is too old to read pyproject.toml"
         yield Finding(problem, "run `uv lock --upgrade-package fastapi-cli`")
 
@@ -888,16 +894,17 @@ def check_containers(project: Project) -> Iterator[Finding]:
             return
     ports: Counter[str] = Counter()
     for name, service in services(project).items():
-        ports.update(p["published"] for p in service.get("ports", []) if p.get("published"))
+        if not service.get("profiles"):
+            ports.update(p["published"] for p in service.get("ports", []) if p.get("published"))
         file = service.get("build", {}).get("dockerfile", "Dockerfile")
-        if file != "Dockerfile":
+        if name in ("web", "job", "migrate") and file != "Dockerfile":
             problem = f"docker compose builds {name} from {file}"
             yield Finding(problem, f"delete `build` from {override}")
     for port in (port for port, count in ports.items() if count > 1):
         problem = f"docker compose publishes port {port} twice"
         yield Finding(problem, f"delete `ports` from {override}, or publish another")
     yield from missing_services(project)
-    (tag,) = json.loads(baked.stdout)["target"]["production"]["tags"]
+    tag, *_ = json.loads(baked.stdout)["target"]["production"]["tags"]
     image = tag.partition(":")[0]
     name = re.sub(r"[^a-z0-9]+", "-", project.pyproject["project"]["name"].lower())
     if image not in (name, f"{name}-app"):
@@ -993,6 +1000,7 @@ CHECKS: list[list[Callable[[Project], Iterator[Finding]]]] = [
 
 def doctor(project: Project) -> None:
     """Print what the project lacks, one finding a line. Exits with 1 if there is any."""
+    require_name(project)
     for checks in CHECKS:
         findings = dict.fromkeys(finding for check in checks for finding in check(project))
         if findings:
