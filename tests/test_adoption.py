@@ -103,6 +103,18 @@ def test_what_is_there_stays(framework: str, template: Path, tmp_path: Path) -> 
         assert not (new.path / name).exists()
 
 
+def test_development_needs_no_certain_fastapi_cli(template: Path, tmp_path: Path) -> None:
+    """One that is locked may be too old to find the application."""
+    answers: Answers = {"framework": "fastapi", "database": "none", "package_name": "shop"}
+    for layout in ("multi-stage", "single-stage"):
+        folder = lay_out(tmp_path / layout, "src/shop/main.py")
+        copy(template, folder, {**answers, "image_layout": layout})
+        names = ("Dockerfile", "compose.yaml", "justfile")
+        files = "".join((folder / name).read_text() for name in names)
+        assert "fastapi dev" not in re.sub('[],"[]', "", files)
+        assert "uvicorn shop.main:app --reload" in re.sub('[],"[]', "", files)
+
+
 def adopt(workshop: Workshop, command: str) -> Completed:
     """Run a command of the script that the message names."""
     assert f"uv run adopt.py {command}" in workshop.message

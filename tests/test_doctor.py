@@ -18,20 +18,15 @@ from helpers.commands import attempt
 from helpers.docker_engine import engine_problem
 from helpers.git_repositories import TrackedProject
 from helpers.host_python import environment, lock, require_python
+from helpers.markdown_commands import read
 from helpers.profiles import ROOT
 from helpers.rendering import copy
 
 NOTHING = "Nothing is missing. adopt.py and pyproject.fragment.toml can be deleted."
 UNCHECKED = "Not checked, as docker is not here: what compose and bake make of their files."
 RECOPY = "`uvx copier recopy --force -d {}`"
-WORKER = """
-services:
-  worker:
-    extends: {file: compose.yaml, service: web}
-    command: [celery, --app=shop, worker]
-    profiles: [worker]
-"""
-
+# The service for a second process, as the guide has it.
+(WORKER,) = re.findall(r"```yaml\n(services:\n.*?)```", read("adopting-shapes"), re.DOTALL)
 
 ANSWERS: dict[str, dict[str, Any]] = {
     "django": {"framework": "django", "database": "postgres"},
@@ -151,13 +146,9 @@ def rename(project: TrackedProject) -> None:
 
 
 def be_no_package(project: TrackedProject) -> None:
-    """Be a project that uv does not install, with an old command line of FastAPI."""
+    """Be a project that uv does not install."""
     project.edit("pyproject.toml", "[tool.uv]\n", "[tool.uv]\npackage = false\n")
-    project.edit(
-        "pyproject.toml", '"fastapi[standard]"', '"fastapi[standard]", "fastapi-cli<0.0.9"'
-    )
     lock(project.path)
-    project.commit()
 
 
 def compile_a_package(project: TrackedProject) -> None:
@@ -301,10 +292,6 @@ FASTAPI = {
     ],
     be_no_package: [
         "uv run does not find shop: delete `package = false`, and add the [build-system] of uv_build",
-        (
-            "fastapi dev finds no application, as it is too old to read pyproject.toml: run `uv lock "
-            "--upgrade-package fastapi-cli`"
-        ),
     ],
     compile_a_package: [
         "tide has no wheel and must be compiled: " + RECOPY.format("build_packages=build-essential")
@@ -476,7 +463,7 @@ def test_what_compose_makes_of_its_files_is_named(
 
 @pytest.mark.docker
 def test_a_second_process_has_a_service(prepared: Prepared, tmp_path: Path) -> None:
-    """Then the doctor asks for none."""
+    """As the guide has it: then the doctor asks for none."""
     if problem := engine_problem():
         pytest.skip(f"no container engine: {problem}")
     project = prepared.project("fastapi", tmp_path / "shop")

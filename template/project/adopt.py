@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, cached_property
 from importlib import import_module
 from inspect import getsource
 from pathlib import Path
@@ -94,7 +94,6 @@ class Project:
         self.answers: dict[str, Any] = yaml.safe_load(self.read(".copier-answers.yml"))
         self.fragment = self.parse(FRAGMENT)
         self.pyproject = self.parse("pyproject.toml")
-        self.lockfile = folder / "uv.lock"
 
     def read(self, name: str) -> str:
         """Return the text of a file."""
@@ -108,6 +107,11 @@ class Project:
             return tomlkit.parse(self.read(name) + "\n")
         except ParseError as error:
             sys.exit(f"{name}: {error}")
+
+    @cached_property
+    def lockfile(self) -> Path:
+        """Where uv.lock is or will be: a workspace has one for all of its members."""
+        return Path(self.uv("workspace", "dir").stdout.strip() or self.folder) / "uv.lock"
 
     def uv(self, *arguments: str) -> Finished:
         """Run uv as a user would in the project's folder, and keep what it prints."""
@@ -231,16 +235,17 @@ def merge(project: Project) -> None:
     except LockError as error:
         refuse(project, str(error))
     replace_requirements(project, yielding)
-    adjust_pytest(project, new)
+    fit_settings(project, new)
     for change in changed:
         print(change)
     if yielding:
         print("Older than the template's tools, to fit the versions that you have:")
         print(*(f"    {group}: {tool}" for (group, _), tool in yielding.items()), sep="\n")
-    if table := list(moves(old, new, project.pyproject)):
+    if changes := list(moves(old, new, project.pyproject)):
+        table = [("package", "old", "new", "why"), *changes]
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         print("These locked versions change:")
-        for row in [("package", "old", "new", "why"), *table]:
+        for row in table:
             cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
             print("   ", "  ".join(cells).rstrip())
     text = tomlkit.dumps(project.pyproject).rstrip() + "\n"
@@ -364,9 +369,14 @@ class Lock:
         for package in tomllib.loads(text).get("package", []):
             self.packages.setdefault(package["name"], []).append(package)
 
-    def version(self, name: str) -> str:
-        """Return the version of a package, or all that the lock has for different platforms."""
-        return ", ".join(sorted(p.get("version", "") for p in self.packages.get(name, [])))
+    def versions(self, name: str) -> list[Version]:
+        """Return the versions of a package, oldest first: a lock may have one for each platform."""
+        return sorted(Version(p["version"]) for p in self.packages.get(name, []) if "version" in p)
+
+    def satisfies(self, requirement: Requirement) -> bool:
+        """Tell whether all versions of a package are such as a requirement wants."""
+        versions = self.versions(canonical(requirement.name))
+        return all(requirement.specifier.contains(v, prereleases=True) for v in versions)
 
     def pins(self, names: Iterable[str]) -> list[str]:
         """Return requirements on exactly the locked versions, for packages that have one."""
@@ -417,8 +427,8 @@ def resolve(project: Project, old: Lock, tools: list[tuple[str, str]]) -> tuple[
             raise clash
         for entry in tools:
             wanted = Requirement(entry[1])
-            if not wanted.specifier.contains(version := found.version(canonical(wanted.name))):
-                yielding[entry] = fitted(wanted, version)
+            if not found.satisfies(wanted):
+                yielding[entry] = fitted(wanted, found.versions(canonical(wanted.name))[0])
         new = found
     # Once more without the pins, which a lock records.
     return lock(project, new.text, yielding), yielding
@@ -462,10 +472,10 @@ def loosened(requirement: str) -> str:
     return str(parsed)
 
 
-def fitted(requirement: Requirement, version: str) -> str:
+def fitted(requirement: Requirement, version: Version) -> str:
     """Return a requirement on a version and compatible ones, as exact as it was."""
     (size, *_) = (len(Version(part.version).release) for part in requirement.specifier)
-    release = ".".join(map(str, (*Version(version).release, 0, 0)[: max(size, 2)]))
+    release = ".".join(map(str, (*version.release, 0, 0)[: max(size, 2)]))
     older = Requirement(str(requirement))
     older.specifier = SpecifierSet(f"~={release}")
     return str(older)
@@ -478,34 +488,37 @@ def replace_requirements(project: Project, changes: Requirements) -> None:
         entries[[str(entry) for entry in entries].index(requirement)] = other
 
 
-def adjust_pytest(project: Project, locked: Lock) -> None:
-    """Put the fragment's settings of pytest where a version older than 9 reads them."""
-    version, tools = locked.version("pytest"), project.pyproject["tool"]
-    settings = project.fragment["tool"].get("pytest")
-    if settings and tools.get("pytest") is settings and Version(version) < Version("9"):
-        older = {name: settings[name] for name in settings if name != "minversion"}
+def fit_settings(project: Project, locked: Lock) -> None:
+    """Fit the fragment's settings of tools, where they were added, to the locked versions."""
+    tools, added = project.pyproject["tool"], project.fragment["tool"]
+    pytest, mypy = added.get("pytest"), added.get("mypy", {})
+    if pytest and tools["pytest"] is pytest and locked.versions("pytest")[0] < Version("9"):
+        # Before version 9, pytest reads another table.
+        older = {name: pytest[name] for name in pytest if name != "minversion"}
         tools["pytest"] = {"ini_options": older}
+    if mypy.get("plugins") == ["pydantic.mypy"] and "pydantic" not in locked.packages:
+        del mypy["plugins"]
 
 
 def moves(old: Lock, new: Lock, pyproject: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
     """Yield the name, the old and the new version, and why, of each package that changes."""
-    changed = {name for name in new.packages if old.version(name) != new.version(name)}
+    changed = {name for name in new.packages if old.versions(name) != new.versions(name)}
     production = old.production()
     for name in sorted(old.packages):
-        before, after = old.version(name), new.version(name)
+        before, after = (", ".join(map(str, lock.versions(name))) for lock in (old, new))
         if before == after or not (after or name in production):
             continue
         direct = [
             f"{requirement} in {place}"
             for place, requirement in requirements(pyproject)
             if canonical(Requirement(requirement).name) == name
-            and not Requirement(requirement).specifier.contains(before)
+            and not old.satisfies(Requirement(requirement))
         ]
         files = [file for package in old.packages[name] for file in package.get("wheels", [])]
         week = (datetime.now(UTC) - timedelta(days=7)).isoformat()
         young = any(file.get("upload-time", "") > week for file in files)
         parents = [
-            f"{parent} {new.version(parent)}"
+            f"{parent} {new.versions(parent)[0]}"
             for parent in sorted(changed)
             for package in new.packages[parent]
             if name in [entry["name"] for entry in package.get("dependencies", [])]
@@ -614,8 +627,11 @@ def check_versions(project: Project) -> Iterator[Finding]:
         yield Finding(problem, f"{remedy}, or commit .python-version if {image} is meant")
     old = Lock(committed(project, "uv.lock"))
     new = Lock(project.lockfile.read_text() if project.lockfile.exists() else "")
-    changed = [n for n in sorted(new.production()) if old.version(n) not in ("", new.version(n))]
-    moved = [f"{name} {old.version(name)} -> {new.version(name)}" for name in changed]
+    moved = []
+    for name in sorted(new.production()):
+        before, after = (", ".join(map(str, lock.versions(name))) for lock in (old, new))
+        if before and before != after:
+            moved.append(f"{name} {before} -> {after}")
     if moved:
         problem = f"uv.lock has other versions than the last commit, {', '.join(moved)}"
         remedy = "`git checkout HEAD uv.lock` and `uv lock` keep those that pyproject.toml allows"
@@ -634,11 +650,6 @@ def check_host(project: Project) -> Iterator[Finding]:
     if project.uv(*python, found).returncode != 0:
         remedy = "delete `package = false`, and add the [build-system] of uv_build"
         yield Finding(f"uv run does not find {package}", remedy)
-    development = project.read("Dockerfile") + project.read("compose.yaml")
-    reads_pyproject = "import fastapi_cli.config"
-    if re.search(r"fastapi\W+dev", development) and project.uv(*python, reads_pyproject).returncode:
-        problem = "fastapi dev finds no application, as it is too old to read pyproject.toml"
-        yield Finding(problem, "run `uv lock --upgrade-package fastapi-cli`")
 
 
 class Image:
