@@ -73,6 +73,8 @@ class Prepared:
     def doctor(self, project: TrackedProject, framework: str, docker: bool = False) -> list[str]:
         """Return the lines that the doctor prints. Projects of one framework share a .venv."""
         variables = {"UV_PROJECT_ENVIRONMENT": str(self.folder / framework / "venv")}
+        # What a developer has in a shell is not in an image.
+        variables["MAIL_HOST"] = "localhost"
         if not docker:
             program = environment()["PATH"].split(os.pathsep)[0]
             variables["PATH"] = os.pathsep.join([program, str(self.programs)])

@@ -118,14 +118,20 @@ class Project:
         return self.run("uv", *arguments)
 
     def run(
-        self, *command: str, folder: Path | None = None, variables: Mapping[str, str] | None = None
+        self,
+        *command: str,
+        folder: Path | None = None,
+        variables: Mapping[str, str] | None = None,
+        kept: str = ".*",
     ) -> Finished:
         """Run a command in the project's folder or another, and keep what it prints.
 
-        A program that is missing counts as one that fails.
+        It gets those variables of this process whose names match `kept`, and others. A program that
+        is missing counts as one that fails.
         """
         # This script runs in an environment of its own, which uv must not take for the project's.
-        environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+        own = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+        environment = {name: value for name, value in own.items() if re.fullmatch(kept, name)}
         environment |= {"NO_COLOR": "1"} | dict(variables or {})
         program, *arguments = command
         if program == "uv":
@@ -549,6 +555,8 @@ BUILD_SETTINGS = {
     "DATABASE_URL": "sqlite://",
     "SECRET_KEY": "only-for-the-build",
 }
+# The variables that say how programs run on this machine, and nothing about the project.
+MACHINE = r"PATH|HOME|LANG|TMPDIR|TE?MP|SYSTEMROOT|USERPROFILE|\w*APPDATA|(UV|XDG)_\w+"
 # Packages that work in a process of their own, and a word of the command that starts it.
 WORKERS = {name: name for name in ("arq", "celery", "dramatiq", "huey", "rq", "taskiq")}
 WORKERS |= {"django-q2": "qcluster", "django-rq": "rqworker"}
@@ -680,10 +688,10 @@ class Image:
         return [found] if done.returncode else []
 
     def run(self, *command: str, variables: Mapping[str, str]) -> Finished:
-        """Run a command of the packages, with settings of its own."""
+        """Run a command of the packages, with these settings and none of this machine's."""
         run = ("uv", "run", "--no-sync", f"--project={self.project.folder}", *command)
         settings = self.variables | dict(variables)
-        return self.project.run(*run, folder=self.folder, variables=settings)
+        return self.project.run(*run, folder=self.folder, variables=settings, kept=MACHINE)
 
 
 def check_image(project: Project) -> Iterator[Finding]:
