@@ -170,7 +170,8 @@ def compile_a_package(project: TrackedProject) -> None:
 
 
 def hide_tests(project: TrackedProject) -> None:
-    """Keep tests in the package, and stubs without a test as Django makes them."""
+    """Keep tests in the package, and stubs without a test as Django makes them. Measure them."""
+    project.edit("pyproject.toml", "[tool.pytest]\n", '[tool.pytest]\naddopts = ["--cov"]\n')
     project.write("src/shop/tests/test_price.py", "def test_price():\n    pass\n")
     project.write("src/shop/tests.py", "from unittest import TestCase\n")
 

@@ -848,7 +848,7 @@ QUESTIONS: dict[str, list[Callable[[str], None]]] = {
 
 
 # pytest finds what is wrong with each test, and runs none, nor a fixture.
-PYTEST = ("pytest", "--setup-plan", "--quiet", "-p", "no:cacheprovider")
+PYTEST = ("pytest", "--setup-plan", "--quiet", "--no-cov", "-p", "no:cacheprovider")
 
 
 def ask_tests(image: Image) -> Iterator[Finding]:
@@ -859,7 +859,8 @@ def ask_tests(image: Image) -> Iterator[Finding]:
     for problem in problems:
         yield explained(image.project, "pytest in the image", problem, group=" --group test")
     collected = re.findall(r"^ +(\S+\.py)::", planned.stdout, re.MULTILINE)
-    for name in files_of_tests(image.project) if not problems else []:
+    # With some plugins, pytest says nothing of what it collects.
+    for name in files_of_tests(image.project) if collected and not problems else []:
         if name not in collected:
             remedy = "move it into tests, under a name that begins with test_"
             yield Finding(f"the test image does not collect {name}", remedy)
@@ -877,14 +878,13 @@ def files_of_tests(project: Project) -> Iterator[str]:
 
 def unplanned(planned: Finished) -> list[str]:
     """Return why pytest cannot start the tests, each reason once."""
-    if planned.returncode == 0:
-        return []
+    if planned.returncode in (0, 5):
+        return ["there is no test"] if planned.returncode else []
     said = planned.stdout + planned.stderr
     errors = re.findall(r"^(?:E  +|pytest: error: |ERROR: (?!usage))(.*)", said, re.MULTILINE)
-    known = [
-        e for e in errors if re.match(r"[\w.]+(Error|Exception|Configured|Warning)\b|fixture", e)
-    ]
-    return list(dict.fromkeys(known or errors[:1])) or ["there is no test"]
+    known = re.compile(r"[\w.]+(Error|Exception|Configured|Warning)\b|fixture")
+    last = said.splitlines()[-1:]
+    return list(dict.fromkeys(filter(known.match, errors))) or [*errors, *last][:1]
 
 
 @cache
