@@ -27,6 +27,7 @@ from helpers.host_python import require_python
 from helpers.markdown_commands import section, steps
 from helpers.postgresql import REQUIRES_POSTGRESQL, PostgresServer
 from helpers.profiles import QUESTIONNAIRE, ROOT, Answers
+from helpers.rendering import Render
 from helpers.user_commands import Workshop, free_port, generate
 
 pytestmark = pytest.mark.slow
@@ -336,6 +337,40 @@ def test_the_message_ends_in_a_result(workshop: Workshop) -> None:
         assert leftovers(workshop) == []
     finally:
         clean(workshop)
+
+
+def commands_taken(readme: str, framework: str) -> tuple[int, int, int]:
+    """Return how many commands a generated README takes, the copy included.
+
+    They are counted to the first page, to the first model of one's own in the database, and to the
+    same in containers. Who needs no admin yet makes no superuser.
+    """
+    run, _, contained = section(readme, "Run").partition("In containers")
+    (host, containers) = (
+        [line for line in steps(text) if "createsuperuser" not in line] for text in (run, contained)
+    )
+    growth = steps(section(readme, SECTIONS[framework]))
+    tools = [
+        line
+        for line in steps(section(readme, "Work in containers"))
+        if "startapp" in line or "migrat" in line or "alembic" in line
+    ]
+    lock = len(re.findall(r"Without uv, `docker buildx bake lock` writes it", run))
+    page = 1 + len(host)
+    return page, page + len(growth), 1 + lock + len(containers) + len(tools)
+
+
+def test_the_readme_counts_the_commands(render: Render) -> None:
+    """Which the tests of a first model execute."""
+    counted = {
+        framework: commands_taken(render(framework=framework).read("README.md"), framework)
+        for framework in SECTIONS
+    }
+    print(counted)
+    rows = re.findall(
+        r"^\| (?:the .+?) \| (\d+) \| (\d+) \|$", (ROOT / "README.md").read_text(), re.MULTILINE
+    )
+    assert [tuple(map(int, row)) for row in rows] == list(zip(*counted.values(), strict=True))
 
 
 # Stores a boat in the database and prints the number of its row.
