@@ -122,12 +122,13 @@ def pins(project: Project) -> set[tuple[str, str]]:
         "compose.yaml": r"image: (\S+)",
         ".gitlab-ci.yml": r"(?:image: |services: \[\")([\w./-]+:[\w.-]+)",
         "pyproject.toml": r"required-version = \">=(.*)\"",
+        ANSWERS_FILE: r"^uv_version: (.*)",
     }
     found = {
         (name, version)
         for name, pattern in patterns.items()
         if (project.path / name).exists()
-        for version in re.findall(pattern, project.read(name))
+        for version in re.findall(pattern, project.read(name), re.MULTILINE)
     }
     for path in (project.path / ".github").rglob("*.yml"):
         text, name = path.read_text(), str(path.relative_to(project.path))
@@ -188,9 +189,8 @@ def image_pins(project: Project) -> set[tuple[str, str]]:
 
 def uv_pins(project: Project) -> Counter[str]:
     """Return how often each file of a project names the version of uv."""
-    pattern = (
-        rf"(?:astral-sh/uv:|required-version = \">=){re.escape(project.answers['uv_version'])}"
-    )
+    version = re.escape(project.answers["uv_version"])
+    pattern = rf"(?:astral-sh/uv:|required-version = \">=|uv_version: ){version}"
     names = [file for file in project.files if file.suffix != ".md"]
     counts = {str(name): len(re.findall(pattern, project.read(name))) for name in names}
     return Counter({name: count for name, count in counts.items() if count})
@@ -201,7 +201,7 @@ def problems(project: Project, found: list[Update], newest: str) -> set[str]:
     versions = ("major", "minor", "patch")
     of_uv = [u for u in found if u.name in UV and u.kind in versions and not u.pending]
     digests = {u.name for u in found if u.kind == "pinDigest" and not u.pending}
-    template = [u for u in found if u.file == ANSWERS_FILE]
+    template = [u for u in found if u.file == ANSWERS_FILE and u.name not in UV]
     checks = {
         "a pin of uv is left out": Counter(u.file for u in of_uv) != uv_pins(project),
         "uv comes in several changes": len({u.branch for u in of_uv}) != 1,

@@ -2,9 +2,11 @@ import re
 from pathlib import Path
 
 import pytest
+from django.contrib import admin
 from django.contrib.auth.models import AbstractUser
 from django.core.management import call_command
 from django.test import Client
+from django.utils.html import escape
 from pytest_django import Settings
 
 
@@ -18,9 +20,17 @@ def _collected(settings: Settings, tmp_path: Path) -> None:
 
 
 @pytest.mark.django_db
-def test_the_root_redirects_to_the_login(client: Client) -> None:
-    answer = client.get("/", follow=True)
-    assert answer.redirect_chain == [("/admin/", 302), ("/admin/login/?next=/admin/", 302)]
+def test_the_first_page_leads_to_the_admin(client: Client) -> None:
+    links = re.findall(r'href="([^"]+)"', client.get("/").text)
+    assert links == ["/admin/", "/livez", "/readyz"]
+    assert client.get(links[0], follow=True).redirect_chain == [("/admin/login/?next=/admin/", 302)]
+
+
+@pytest.mark.django_db
+def test_the_admin_bears_the_name_of_the_project(client: Client) -> None:
+    page = client.get("/admin/login/").text
+    assert escape(admin.site.site_header) in page
+    assert "Django administration" not in page
 
 
 @pytest.mark.django_db
@@ -50,9 +60,12 @@ def test_a_user_can_log_in(admin_user: AbstractUser) -> None:
     assert answer.context["user"] == admin_user
 
 
-@pytest.mark.parametrize("page", ["", "users/user/", "users/user/add/", "auth/group/add/"])
-def test_the_admin_works_with_the_content_security_policy(admin_client: Client, page: str) -> None:
-    answer = admin_client.get(f"/admin/{page}")
+@pytest.mark.parametrize(
+    "page",
+    ["/", "/admin/", "/admin/users/user/", "/admin/users/user/add/", "/admin/auth/group/add/"],
+)
+def test_pages_work_with_the_content_security_policy(admin_client: Client, page: str) -> None:
+    answer = admin_client.get(page)
     assert answer.status_code == 200
     policy = answer.headers["Content-Security-Policy"]
     nonces = re.findall(r"'nonce-([^']+)'", policy)

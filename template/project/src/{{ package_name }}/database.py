@@ -1,13 +1,14 @@
 """The database: a session for each request, and a check that the server is reachable."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from typing import Annotated
 
 import structlog
 from fastapi import Depends, Request
 from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 # Seconds that the database has to answer, fewer than a probe waits.
@@ -23,6 +24,15 @@ async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
 
 
 SessionDep = Annotated[AsyncSession, Depends(get_session)]
+
+
+def missing_table(error: DBAPIError) -> str:
+    """Return which table or column the query lacked, or "" if it failed for another reason."""
+    reason, *_ = str(error.orig).splitlines() or [""]
+    # PostgreSQL has codes for this, SQLite only words.
+    undefined = getattr(error.orig, "sqlstate", None) in {"42P01", "42703"}
+    found = undefined or re.match(r"no such (table|column)|table \w+ has no column", reason)
+    return reason if found else ""
 
 
 async def is_reachable(engine: AsyncEngine) -> bool:
