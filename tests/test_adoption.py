@@ -213,20 +213,27 @@ def test_what_is_missing_is_merged(template: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("python", "requirements", "clash"),
+    ("python", "requirements", "clash", "remedy"),
     [
         (
             *(">=3.12", '"httptools<0.7"'),
             "shop:prod depends on uvicorn[standard]>=0.50 and your project depends on httptools<0.7",
+            "or pyproject.fragment.toml, and run this again",
         ),
         (
             *(">=3.9", ""),
             "the requested Python version (>=3.9) does not satisfy Python>=3.1",
+            "or pyproject.fragment.toml, and run this again",
+        ),
+        (
+            *(">=3.12", '"uvicorn<0.41"'),
+            "your project depends on uvicorn<0.41 and shop:prod depends on uvicorn[standard]>=0.50",
+            "so `uv remove --no-sync uvicorn` and run this again",
         ),
     ],
 )  # fmt: skip
 def test_what_cannot_be_locked_is_not_merged(
-    python: str, requirements: str, clash: str, template: Path, tmp_path: Path
+    python: str, requirements: str, clash: str, remedy: str, template: Path, tmp_path: Path
 ) -> None:
     """And one line names the two that clash."""
     folder = lay_out(tmp_path / "shop", "src/shop/main.py")
@@ -241,7 +248,7 @@ def test_what_cannot_be_locked_is_not_merged(
     assert refused.returncode == 1
     assert refused.stdout.startswith("Nothing was added: uv cannot lock the result: ")
     assert clash in refused.stdout
-    assert refused.stdout.endswith("or pyproject.fragment.toml, and run this again\n")
+    assert refused.stdout.endswith(f"{remedy}\n")
     assert refused.stdout.count("\n") == 1
     assert pyproject.read_bytes() == before
     assert not (folder / "uv.lock").exists()

@@ -540,6 +540,10 @@ def refuse(project: Project, why: str) -> NoReturn:
         why = reason(unchanged.stderr)
         sys.exit(f"Nothing was added: uv cannot lock pyproject.toml as it is: {why}")
     remedy = f"change one of them, in pyproject.toml or {FRAGMENT}, and run this again"
+    names = {name_of(entry) for entry in project.pyproject["project"].get("dependencies", [])}
+    for name in names & {name_of(entry) for entry in project.fragment["dependency-groups"]["prod"]}:
+        if f" depends on {name}" in why:
+            remedy = f"the group prod brings it, so `uv remove --no-sync {name}` and run this again"
     remedy = f": {remedy}" if " depends on " in why else ""
     sys.exit(f"Nothing was added: uv cannot lock the result: {why}{remedy}")
 
