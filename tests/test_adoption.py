@@ -71,6 +71,15 @@ def test_the_pinned_python_is_proposed(
     assert copy(template, folder).answers["python_version"] == version
 
 
+def test_an_adopted_image_is_named_after_the_project(template: Path, tmp_path: Path) -> None:
+    """Its package is often called `config`."""
+    folder = lay_out(tmp_path / "harbor-office", "manage.py", "config/wsgi.py")
+    project = copy(template, folder)
+    assert project.answers["package_name"] == "config"
+    assert 'default = "harbor-office"' in project.read("docker-bake.hcl")
+    assert "\nname: harbor-office\n" in project.read("compose.yaml")
+
+
 def test_without_a_pyproject_nothing_is_adopted(template: Path, tmp_path: Path) -> None:
     (tmp_path / "my-service").mkdir()
     (tmp_path / "my-service/manage.py").touch()

@@ -22,9 +22,12 @@ from jinja2 import Environment, FileSystemLoader
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from helpers.first_models import SECTIONS, write_model
 from helpers.host_python import require_python
+from helpers.markdown_commands import section, steps
 from helpers.postgresql import REQUIRES_POSTGRESQL, PostgresServer
 from helpers.profiles import QUESTIONNAIRE, ROOT, Answers
+from helpers.rendering import Render
 from helpers.user_commands import Workshop, free_port, generate
 
 pytestmark = pytest.mark.slow
@@ -80,7 +83,7 @@ POSTGRES = [name for name, answers in STACKS.items() if answers["database"] == "
 ALEMBIC = [name for name in of(STACKS, "fastapi", "job") if name in POSTGRES]
 
 # What the page at `/` holds.
-FRONT = {"django": "Django administration", "fastapi": "swagger-ui"}
+FRONT = {"django": "<h1>My Service</h1>", "fastapi": "swagger-ui"}
 
 # Prints the modules that each of some distributions installs.
 MODULES = """
@@ -336,6 +339,125 @@ def test_the_message_ends_in_a_result(workshop: Workshop) -> None:
         clean(workshop)
 
 
+def commands_taken(readme: str, framework: str) -> tuple[int, int, int]:
+    """Return how many commands a generated README takes, the copy included.
+
+    They are counted to the first page, to the first model of one's own in the database, and to the
+    same in containers. Who needs no admin yet makes no superuser.
+    """
+    run, _, contained = section(readme, "Run").partition("In containers")
+    (host, containers) = (
+        [line for line in steps(text) if "createsuperuser" not in line] for text in (run, contained)
+    )
+    growth = steps(section(readme, SECTIONS[framework]))
+    tools = [
+        line
+        for line in steps(section(readme, "Work in containers"))
+        if "startapp" in line or "migrat" in line or "alembic" in line
+    ]
+    lock = len(re.findall(r"Without uv, `docker buildx bake lock` writes it", run))
+    page = 1 + len(host)
+    return page, page + len(growth), 1 + lock + len(containers) + len(tools)
+
+
+def test_the_readme_counts_the_commands(render: Render) -> None:
+    """Which the tests of a first model execute."""
+    counted = {
+        framework: commands_taken(render(framework=framework).read("README.md"), framework)
+        for framework in SECTIONS
+    }
+    print(counted)
+    rows = re.findall(
+        r"^\| (?:the .+?) \| (\d+) \| (\d+) \|$", (ROOT / "README.md").read_text(), re.MULTILINE
+    )
+    assert [tuple(map(int, row)) for row in rows] == list(zip(*counted.values(), strict=True))
+
+
+# Stores a boat in the database and prints the number of its row.
+STORE = {
+    "django": """
+from my_service.shop.models import Boat
+print("row", Boat.objects.create(name="Argo").pk)
+""",
+    "fastapi": """
+from fastapi.testclient import TestClient
+from my_service.main import app
+with TestClient(app) as client:
+    print("row", client.post("/boats", json={"name": "Argo"}).json())
+""",
+}
+
+
+@on(["django-postgres", "fastapi-postgres"])
+def test_a_first_model_gets_into_the_database(workshop: Workshop) -> None:
+    """By the commands of the README. The project's own checks still pass then."""
+    framework = workshop.project.answers["framework"]
+    readme = workshop.project.read("README.md")
+    commands = steps(section(readme, SECTIONS[framework]))
+    try:
+        for command in steps(section(readme, "Run").partition("In containers")[0])[:-1]:
+            if "createsuperuser" not in command:
+                workshop.ok(command)
+        if framework == "django":
+            assert '"my_service.shop" to INSTALLED_APPS' in workshop.ok(commands.pop(0))
+        write_model(workshop.sources, framework)
+        for command in commands:
+            workshop.ok(command)
+        run = "manage.py shell --command" if framework == "django" else "python -c"
+        assert "row 1" in workshop.ok(f"uv run {run} {shlex.quote(STORE[framework])}")
+        assert len([name for name in leftovers(workshop) if "migrations/" in name]) > 0
+        workshop.ok("uv run ruff check --fix")
+        workshop.ok("uv run ruff format")
+        workshop.ok("uv run mypy")
+        workshop.ok("uv run pytest")
+    finally:
+        workshop.ok("git checkout --quiet .")
+        clean(workshop)
+
+
+@on(["django-postgres"])
+def test_an_app_gets_its_name_and_its_place(workshop: Workshop) -> None:
+    shop = workshop.sources / "shop"
+    workshop.ok("cp .env.example .env")
+    try:
+        workshop.ok("uv run manage.py startapp shop")
+        assert 'name = "my_service.shop"' in (shop / "apps.py").read_text()
+        # pytest would not look there.
+        assert not (shop / "tests.py").exists()
+        workshop.fails("uv run manage.py startapp shop", "already exists")
+        workshop.fails("uv run manage.py startapp json", "conflicts with the name")
+    finally:
+        clean(workshop)
+
+
+@on(f"{framework}-postgres" for framework in FRAMEWORKS)
+def test_agents_are_told_what_works(workshop: Workshop) -> None:
+    """Each command but Docker's and Copier's, which other tests run from the README and a guide."""
+    text = workshop.project.read("AGENTS.md")
+    assert len(text.splitlines()) <= 60
+    lines = re.findall(r"^\$ (.*)$", text, re.MULTILINE)
+    inline = re.findall(r"`((?:uv|uvx|docker) [^`]+)`", text)
+    elsewhere = (workshop.project.read("README.md"), (ROOT / "docs/keeping-up.md").read_text())
+    settings = (workshop.path / ".env.example").read_text()
+    before = {name: (workshop.path / name).read_text() for name in ("pyproject.toml", "uv.lock")}
+    try:
+        with workshop.changed(workshop.path / ".env", settings):
+            for command in [*lines, *inline]:
+                if command.startswith("uv "):
+                    workshop.ok(command.replace("NAME", "packaging"))
+                else:
+                    known = command.removesuffix(" -d NAME=VALUE")
+                    assert any(known in document for document in elsewhere), command
+        assert len(lines) > 5
+        assert {command.split()[0] for command in inline} == {"uv", "uvx", "docker"}
+    finally:
+        for name, content in before.items():
+            (workshop.path / name).write_text(content)
+        workshop.ok("uv sync --locked")
+        clean(workshop)
+    assert leftovers(workshop) == []
+
+
 @on(of(STACKS, "job"))
 def test_a_job_explains_itself(workshop: Workshop) -> None:
     assert "--input" in workshop.ok(f"uv run python -m {workshop.package} --help")
@@ -369,4 +491,7 @@ def test_the_documentation_is_built(workshop: Workshop, tmp_path: Path) -> None:
     index = workshop.path / "docs" / "index.md"
     with workshop.changed(index, index.read_text() + "\n[planted](nowhere.md)\n"):
         workshop.fails(build, "nowhere.md")
+    with workshop.changed(workshop.path / "docs" / "second.md", "# A second page\n"):
+        workshop.ok(build)
+        assert "second.html" in (tmp_path / "index.html").read_text()
     test_modules_of_direct_dependencies_are_no_package_names(workshop)

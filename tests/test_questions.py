@@ -130,7 +130,9 @@ PACKAGES = {
     "CamelCase": "camelcase",
     ".hidden": "hidden",
     "2nd-try_": "nd_try",
-    "émile": "mile",
+    "émile": "emile",
+    "U\u0308ni\u0308code Café": "unicode_cafe",
+    "Łódź-Straße": "lodz_strasse",
     "123": "app",
     "日本": "app",
     "django": "django_app",
@@ -185,6 +187,8 @@ def test_names_and_values_are_those_of_the_interface() -> None:
     assert set(INTERFACE) == set(QUESTIONNAIRE.details)
     for question in QUESTIONNAIRE.closed:
         values = [choice.value for choice in question.choices]
+        if QUESTIONNAIRE.details[question.name]["default"] is True:
+            values.reverse()
         assert values == INTERFACE[question.name], question.name
 
 
@@ -356,6 +360,19 @@ def test_any_folder_name_makes_a_package(
 ) -> None:
     assert copy(template, tmp_path / folder).answers["package_name"] == package
     assert refusal(template, tmp_path / "named", {"package_name": package}) is None
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [("my-service", "My Service"), ("NC-Fa", "NC Fa"), ("eBay_tool", "eBay tool")],
+)
+def test_a_name_keeps_the_case_that_was_typed(
+    folder: str, name: str, template: Path, tmp_path: Path
+) -> None:
+    project = copy(template, tmp_path / folder, {"framework": "fastapi"})
+    assert project.answers["project_name"] == name
+    package = project.answers["package_name"]
+    assert f'title="{name}",' in project.read(f"src/{package}/app.py")
 
 
 @pytest.mark.parametrize("text", ["", " ", " x", "x "])

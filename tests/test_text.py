@@ -54,7 +54,9 @@ PLAIN: Answers = {
     "package_name": "plain",
     "dependency_groups": ["test", "quality", "dev", "docs"],
 }
-# The only files that prose may change.
+# The names of the modules in which a string is the project's name.
+NAMED = {"app.py", "urls.py"}
+# The only other files that prose may change.
 WITH_PROSE = {Path(name) for name in (ANSWERS_FILE, "README.md", "docs/index.md", "pyproject.toml")}
 
 # Lines of text, each of a kind that has broken a template somewhere.
@@ -162,6 +164,16 @@ def assert_parses(project: Project) -> None:
                 yaml.safe_load(text)
 
 
+def assert_named(text: str, twin: str, name: str) -> None:
+    """Check that a module is like its twin but for the string that is the project's name."""
+    lines = [(a, b) for a, b in zip(text.split("\n"), twin.split("\n"), strict=True) if a != b]
+    assert len(lines) == (name != "Plain")
+    for line, _ in lines:
+        string = re.fullmatch(r"(?:NAME = | +title=)(.+?),?", line)
+        assert string, ascii(line)
+        assert ascii(ast.literal_eval(string[1])) == ascii(name)
+
+
 def assert_harmless(project: Project, texts: Texts, plain: Answers, render: Render) -> None:
     """Check that the project holds the texts as they were given, and nowhere but as text.
 
@@ -175,9 +187,12 @@ def assert_harmless(project: Project, texts: Texts, plain: Answers, render: Rend
     twin = render(**plain | {name: texts[name] for name in NAMES if name in texts})
     assert project.files == twin.files
     for path in project.files:
-        if path not in WITH_PROSE:
+        if path not in WITH_PROSE and path.name not in NAMED:
             assert project.read(path) == twin.read(path), path
     answers = plain | dict(texts)
+    for path in project.files:
+        if path.name in NAMED:
+            assert_named(project.read(path), twin.read(path), answers["project_name"].strip())
     for file in ("README.md", "docs/index.md"):
         head = [f"# {answers['project_name'].strip()}"]
         if description := answers["description"].strip():
@@ -289,6 +304,26 @@ def test_any_line_of_text_can_be_a_folder(
     assert commands
     for command in commands:
         assert shlex.split(command)[:3] == ["cd", str(folder), "&&"]
+
+
+@pytest.mark.parametrize("framework", ["django", "fastapi"])
+def test_code_is_linted_whatever_the_project_is_called(
+    framework: str, template: Path, tmp_path: Path
+) -> None:
+    """Its name is a string there, in which ruff reports characters that look like others."""
+    answers = {"framework": framework, "package_name": "plain"}
+    ruff = [sys.executable, "-m", "ruff"]
+    names = [
+        "Tom\u2019s \u201cBest\u201d",
+        'it\'s "best"',
+        "\u0440\u043e\u0441\u0430",
+        "C:\\new",
+        "x \u2013 y",
+    ]
+    for name in names:
+        project = copy(template, tmp_path / "project", answers | {"project_name": name})
+        for command in ["format", "--check"], ["check", "--select", "RUF001"]:
+            run(*ruff, *command, "--isolated", "--line-length=100", "src", cwd=project.path)
 
 
 def test_code_is_formatted_whatever_the_package_is_called(

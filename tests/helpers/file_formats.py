@@ -5,6 +5,7 @@ import json
 import re
 import tomllib
 from collections.abc import Callable, Iterator
+from html.parser import HTMLParser
 from pathlib import PurePath
 from typing import Any
 
@@ -56,6 +57,33 @@ def _brackets(text: str) -> object:
     return None
 
 
+class _TagsPair(HTMLParser):
+    """A parser of HTML that raises ValueError for a tag that is closed without being open."""
+
+    VOID = frozenset(("br", "hr", "img", "input", "link", "meta"))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opened: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        if tag not in self.VOID:
+            self.opened.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.opened or self.opened.pop() != tag:
+            raise ValueError(f"</{tag}> closes another tag")
+
+
+def _html(text: str) -> object:
+    parser = _TagsPair()
+    parser.feed(text)
+    parser.close()
+    if parser.opened:
+        raise ValueError(f"<{parser.opened[-1]}> is not closed")
+    return None
+
+
 def _plain(text: str) -> object:
     return None
 
@@ -64,6 +92,7 @@ def _plain(text: str) -> object:
 _PARSERS: dict[str, Parser] = {
     ".env.example": _environment,
     ".hcl": _brackets,
+    ".html": _html,
     ".ini": _ini,
     ".json": json.loads,
     ".mako": _plain,
@@ -111,7 +140,10 @@ def untidiness(name: str | PurePath, text: str) -> Iterator[str]:
     if path.suffix not in {".py", ".mako"} and "\n\n\n" in text:
         yield "two empty lines in a row"
     # GitHub's expressions are ${{ }}, Renovate's {{ secrets.NAME }}, {{{name}}} and {{#if name}},
-    # buildx's {{json .Image}}; justfile and Mako have braces of their own.
+    # buildx's {{json .Image}}; justfile and Mako have braces of their own, and a template of
+    # Django's is as good as Jinja.
     others = r"(?! secrets\.|\{\w+\}{3}|#if \w+\}\}|/if\}\}|(?:json|print) \.)"
-    if found := re.search(rf"(?<![${{]){{{{{others}.*|{{%.*|(?<!{{){{#.*", text):
+    if path.suffix != ".html" and (
+        found := re.search(rf"(?<![${{]){{{{{others}.*|{{%.*|(?<!{{){{#.*", text)
+    ):
         yield f"Jinja: {found[0]}"
