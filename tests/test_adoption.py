@@ -5,10 +5,12 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.version import Version
 
 from helpers.commands import Completed
 from helpers.git_repositories import TemplateRepository, TrackedProject, template_repository
 from helpers.host_python import require_python
+from helpers.package_index import package_index
 from helpers.profiles import Answers
 from helpers.rendering import copy
 from helpers.user_commands import Workshop, generate
@@ -228,20 +230,22 @@ preview = true
 def test_what_is_missing_is_merged(template: Path, tmp_path: Path) -> None:
     """Behind what is there, which stays as it is; a second time changes nothing."""
     python = require_python()
-    folder = lay_out(tmp_path / "shop", "src/shop/main.py")
+    folder = lay_out(tmp_path / "shop", "src/shop/main.py", "tests/conftest.py")
     private = {"private_dependencies": "index", "private_packages": "acme-billing~=1.0"}
     workshop = generate(template, folder, {"python_version": python.version, **private})
     pyproject = folder / "pyproject.toml"
     pyproject.write_text(f"{PYPROJECT}\n{MINE}")
-    assert adopt(workshop, "merge").stdout == ""
+    assert adopt(workshop, "merge").stdout == (
+        "dependency-groups: dev is test now, as the test image has test alone; dev includes it\n"
+    )
     merged = pyproject.read_text()
     assert "pyproject.toml" not in doctor(workshop).stdout
     mine, new = tomllib.loads(PYPROJECT + MINE), tomllib.loads(merged)
     fragment = tomllib.loads((folder / "pyproject.fragment.toml").read_text())
     assert new["project"] == mine["project"]
     groups = new["dependency-groups"]
-    assert groups["dev"][:2] == ["Pytest>=8", "ipython"]
-    assert {"include-group": "test"} in groups["dev"]
+    assert groups["test"][:2] == ["Pytest>=8", "ipython"]
+    assert groups["dev"] == fragment["dependency-groups"]["dev"]
     assert [r for r in groups["quality"] if r.startswith("ruff")] == ["ruff>=0.14,<0.15"]
     assert groups["prod"] == fragment["dependency-groups"]["prod"]
     for name in ("ruff", "black"):
@@ -308,18 +312,130 @@ def test_a_project_that_cannot_be_locked_is_told_so(template: Path, tmp_path: Pa
     )
 
 
+def locked(project: Path) -> dict[str, str]:
+    """The versions in uv.lock, by the names of packages."""
+    packages = tomllib.loads((project / "uv.lock").read_text())["package"]
+    return {package["name"]: package["version"] for package in packages}
+
+
 @pytest.mark.slow
-def test_a_merge_names_the_versions_that_will_move(template: Path, tmp_path: Path) -> None:
-    """What is in the lock, and too old for what the template adds."""
-    folder = lay_out(tmp_path / "shop", "src/shop/main.py")
+def test_locked_versions_stay_and_tools_yield(template: Path, tmp_path: Path) -> None:
+    """To what is locked, such as the framework, and to what the project requires, such as ruff."""
+    folder = lay_out(tmp_path / "shop", "manage.py", "src/shop/__init__.py", "src/shop/wsgi.py")
+    (folder / "manage.py").write_text(
+        'os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings.local")\n'
+    )
+    (folder / "setup.cfg").write_text("[mypy]\nstrict = false\n")
+    answers = {"framework": "django", "python_version": require_python().version}
+    workshop = generate(template, folder, answers)
+    groups = 'quality = ["mypy<2"]\ndev = ["ruff<0.16"]\n\n[tool.uv]\nexclude-newer = "7 days"\n'
+    dependencies = f'dependencies = ["django>=4.2"]\n\n[dependency-groups]\n{groups}'
+    (folder / "pyproject.toml").write_text(f"{PYPROJECT}{dependencies}")
+    workshop.ok("uv lock --quiet --upgrade-package django==4.2.20")
+    before = locked(folder)
+    yielding = adopt(workshop, "merge").stdout.splitlines()
+    after = locked(folder)
+    assert after.items() >= before.items()
+    pyproject = tomllib.loads((folder / "pyproject.toml").read_text())
+    # A table of mypy would hide those of setup.cfg.
+    assert "mypy" not in pyproject["tool"]
+    assert pyproject["tool"]["pytest"]["DJANGO_SETTINGS_MODULE"] == "shop.settings.local"
+    merged = pyproject["dependency-groups"]
+    assert merged["quality"][:2] == ["mypy<2", f"ruff~={before['ruff']}"]
+    assert f"    quality: ruff~={before['ruff']}" in yielding
+    (toolbar,) = (e for e in merged["dev"] if "debug-toolbar" in e)
+    assert f"    dev: {toolbar}" in yielding
+    assert Version(after["django-debug-toolbar"]) < Version("8")
+    assert "pytest~=9.0" in merged["test"]
+    workshop.ok("uv lock --quiet --check")
+
+
+@pytest.mark.slow
+def test_a_merge_names_the_versions_that_move(template: Path, tmp_path: Path) -> None:
+    """Only what production needs moves a locked version."""
+    folder = lay_out(tmp_path / "shop", "src/shop/__init__.py", "src/shop/main.py")
     workshop = generate(template, folder, {"python_version": require_python().version})
-    (folder / "pyproject.toml").write_text(f'{PYPROJECT}dependencies = ["pytest"]\n')
-    workshop.ok("uv lock --quiet --upgrade-package pytest==8.4.2")
+    uv = '[tool.uv]\nexclude-newer = "7 days"\n'
+    dependencies = f'dependencies = ["pytest", "uvicorn"]\n\n{uv}'
+    (folder / "pyproject.toml").write_text(f"{PYPROJECT}{dependencies}")
+    old = {"pytest": "8.4.2", "uvicorn": "0.40.0"}
+    workshop.ok("uv lock --quiet" + "".join(f" --upgrade-package {n}=={v}" for n, v in old.items()))
+    before = locked(folder)
+    said = adopt(workshop, "merge").stdout
+    after = locked(folder)
+    assert {name for name in before if after[name] != before[name]} == {"uvicorn"}
+    _, found, table = said.partition("These locked versions change:\n")
+    assert found
+    assert re.sub(" +", " ", table).splitlines() == [
+        " package old new why",
+        f" uvicorn 0.40.0 {after['uvicorn']} uvicorn[standard]~=0.50 in prod",
+    ]
+    # That version of pytest reads its settings from another table.
+    tools = tomllib.loads((folder / "pyproject.toml").read_text())["tool"]
+    assert tools["pytest"] == {"ini_options": {"testpaths": ["tests"]}}
+    workshop.ok("uv lock --quiet --check")
+
+
+@pytest.mark.slow
+def test_a_version_that_is_too_young_is_named(template: Path, tmp_path: Path) -> None:
+    """It goes back to one that is older than a week."""
+    folder = lay_out(tmp_path / "shop", "src/shop/__main__.py")
+    answers: Answers = {"python_version": require_python().version, "dependency_groups": []}
+    workshop = generate(template, folder, answers)
+    with package_index() as index:
+        index.release("tiny", "1.0", 30)
+        index.release("tiny", "1.1", 2)
+        (folder / "pyproject.toml").write_text(
+            f'{PYPROJECT}dependencies = ["tiny"]\n\n[tool.uv.sources]\n'
+            'tiny = { index = "fake" }\n\n[[tool.uv.index]]\nname = "fake"\n'
+            f'url = "{index.url}/simple/"\nexplicit = true\n'
+        )
+        workshop.ok("uv lock --quiet")
+        assert locked(folder)["tiny"] == "1.1"
+        said = adopt(workshop, "merge").stdout.splitlines()
+    assert said[-1].split(maxsplit=3) == ["tiny", "1.1", "1.0", "younger than exclude-newer"]
+    assert locked(folder)["tiny"] == "1.0"
+
+
+SHAPES = {
+    "a package named otherwise": (["src/shop/__init__.py", "tests/test_shop.py"], ""),
+    "no package": (
+        ["src/tides/__init__.py", "tests/test_tides.py"],
+        "[tool.uv]\npackage = false\n",
+    ),
+    "several packages, tests in one, a mixed group": (
+        ["src/shop/__init__.py", "src/orders/__init__.py", "src/shop/tests.py"],
+        """[dependency-groups]
+dev = ["pytest", "six"]
+
+[tool.uv.build-backend]
+module-root = ""
+
+[build-system]
+requires = ["uv_build"]
+build-backend = "uv_build"
+""",
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", SHAPES)
+def test_tests_run_after_a_merge(shape: str, template: Path, tmp_path: Path) -> None:
+    """With what the test image has. Before it, uv or pytest finds no package."""
+    files, tables = SHAPES[shape]
+    folder = lay_out(tmp_path / "shop", *files)
+    packages = [Path(name).parent.name for name in files if name.endswith("__init__.py")]
+    lines = [f"import {name}\n" for name in [*packages, *re.findall("six", tables)]]
+    (folder / files[-1]).write_text(f"{''.join(lines)}\n\ndef test_nothing() -> None: ...\n")
+    answers = {"python_version": require_python().version, "dependency_groups": ["test", "dev"]}
+    workshop = generate(template, folder, answers)
+    (folder / "pyproject.toml").write_text(f"{PYPROJECT}\n{tables}")
+    run_tests = "uv run --quiet --no-default-groups --group test pytest -q"
+    assert workshop.run(run_tests).returncode != 0
     merged = adopt(workshop, "merge")
     assert merged.returncode == 0
-    first, *moves = merged.stdout.splitlines()
-    assert first == "`uv lock` will change these locked versions:"
-    assert [line for line in moves if line.startswith("    Update pytest v8.4.2 -> v9.")]
+    assert "1 passed" in workshop.ok(run_tests), merged.stdout
 
 
 @pytest.mark.slow

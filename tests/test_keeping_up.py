@@ -4,12 +4,13 @@ An index of the tests has the packages that the guide speaks of, in releases as 
 The rest comes from the usual one.
 """
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from helpers.git_repositories import TemplateRepository, template_repository
+from helpers.git_repositories import TemplateRepository, TrackedProject, template_repository
 from helpers.host_python import require_python
 from helpers.markdown_commands import Follower, read, section, steps
 from helpers.package_index import Index, package_index
@@ -124,12 +125,82 @@ def test_the_guide_updates_the_template(
     person: Follower, index: Index, releases: TemplateRepository
 ) -> None:
     person.follow(["uv lock"])
-    check, _ = follow(person, "The template", index)
+    check, *_ = follow(person, "The template", index)
     assert "up-to-date" in check
     releases.edit("template/parts/dockerfile/macros.jinja", "PYTHONUNBUFFERED=1", "PYTHONUTF8=1")
+    pyproject = "template/project/pyproject.toml.jinja"
+    text = releases.read(pyproject)
+    releases.write(pyproject, text.replace('"structlog~=26.1"', '"structlog~=26.1,!=26.1.99"'))
     releases.release("v1.1.0")
-    check, update = follow(person, "The template", index)
-    assert "1.1.0" in check
-    assert "FAILED" not in check + update
+    person.project.commit()
+    check, update, lock, _ = steps(section(GUIDE, "The template"))
+    assert "1.1.0" in person.follow([f"{check} || true"])
+    assert f"docs/keeping-up.md in {releases.path}" in person.follow([update])
     assert "PYTHONUTF8=1" in person.project.read("Dockerfile")
-    assert sorted(person.project.changes) == [" M .copier-answers.yml", " M Dockerfile"]
+    # The lock does not fit any more, as the message says, and the guide's command mends that.
+    assert "FAILED" in person.follow(["uv lock --check || echo FAILED"])
+    person.follow([lock, "uv lock --check"])
+    changed = [".copier-answers.yml", "Dockerfile", "pyproject.toml", "uv.lock"]
+    assert sorted(person.project.changes) == [f" M {name}" for name in changed]
+
+
+def test_the_guide_takes_defaults_without_a_terminal(
+    person: Follower, releases: TemplateRepository
+) -> None:
+    question = "mascot:\n  type: str\n  help: Mascot\n  default: owl\n"
+    releases.write("copier.yml", f"{releases.read('copier.yml')}\n{question}")
+    releases.release("v1.1.0")
+    _, update, _, unasked = steps(section(GUIDE, "The template"))
+    assert "FAILED" in person.follow([f"{update} < /dev/null || echo FAILED", "git checkout ."])
+    person.follow([f"{unasked} < /dev/null"])
+    assert person.project.rendered.answers["mascot"] == "owl"
+
+
+def test_the_guide_resolves_a_conflict(person: Follower, releases: TemplateRepository) -> None:
+    project = person.project
+    project.edit("justfile", "# List the recipes.", "# Mine.")
+    releases.edit("template/project/justfile.jinja", "# List the recipes.", "# Theirs.")
+    releases.release("v1.1.0")
+    project.update()
+    named, shown, ours, theirs, *commit = steps(section(GUIDE, "A conflict after an update"))
+    assert person.follow([named]).split()[-1] == "justfile"
+    person.follow([shown])
+    versions = ["# Mine.", "# List the recipes.", "# Theirs."]
+    assert [line for line in project.read("justfile").splitlines() if line in versions] == versions
+    for command, kept in ((ours, "# Mine."), (theirs, "# Theirs.")):
+        person.follow([command])
+        assert kept in project.read("justfile")
+        assert "<<<" not in project.read("justfile")
+    person.follow(commit)
+    assert project.changes == []
+
+
+def test_the_guide_follows_a_template_that_moved(
+    person: Follower, releases: TemplateRepository
+) -> None:
+    moved = releases.path.rename(releases.path.with_name("moved"))
+    shell = Follower(person.project, {**person.variables, "SLIPWAY": str(moved)})
+    _, update, *_ = steps(section(GUIDE, "The template"))
+    assert "FAILED" in shell.follow([f"{update} || echo FAILED"])
+    shell.follow([*steps(section(GUIDE, "A template that moved")), update])
+    assert f"_src_path: {moved}\n" in person.project.read(".copier-answers.yml")
+
+
+def test_the_guide_updates_a_subfolder(releases: TemplateRepository, tmp_path: Path) -> None:
+    """The workflow that was moved to the top stays there, and does not come back."""
+    answers = {**ANSWERS, "ci": "github", "python_version": require_python().version}
+    parts = releases.copy(tmp_path / "mono/services/api", answers)
+    shutil.rmtree(parts.path / ".git")
+    mono = TrackedProject(tmp_path / "mono")
+    mono.git("init", "--quiet")
+    mono.commit()
+    update, *move = steps(section(GUIDE, "A project in a subfolder"))
+    person = Follower(mono, {})
+    person.follow(move)
+    mono.commit()
+    releases.edit("template/parts/dockerfile/macros.jinja", "PYTHONUNBUFFERED=1", "PYTHONUTF8=1")
+    releases.release("v1.1.0")
+    person.follow([update])
+    folder = "services/api"
+    changed = [f" M {folder}/{name}" for name in (".copier-answers.yml", "Dockerfile")]
+    assert sorted(mono.changes) == changed

@@ -32,9 +32,9 @@ HELP: dict[str, str] = {
 }
 COPIER = (sys.executable, "-m", "copier", "copy")
 
-# The README's table of questions says when each is asked.
-README = (ROOT / "README.md").read_text()
-ASKED = dict(re.findall(r"^\| `(\w+)` \|.*\| (.*) \|$", README, re.MULTILINE))
+# The table in the reference says when each is asked.
+REFERENCE = (ROOT / "docs/questions.md").read_text().partition("\n## ")[0]
+ASKED = dict(re.findall(r"^\| `(\w+)` \|.*\| (.*) \|$", REFERENCE, re.MULTILINE))
 ALWAYS = [name for name, asked in ASKED.items() if asked == "always"]
 CUSTOMIZED = [name for name, asked in ASKED.items() if asked == "with `customize`"]
 
@@ -196,10 +196,11 @@ def test_each_question_gives_advice_on_lines_that_fit() -> None:
         assert advice[-1].endswith("."), name
 
 
-def test_the_readme_lists_and_counts_the_questions() -> None:
+def test_the_reference_lists_the_questions_and_the_readme_counts_them() -> None:
     numbers = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight"]
     assert set(ASKED) == set(HELP)
-    assert f"asks {numbers[len(ALWAYS)]} questions" in " ".join(README.split())
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    assert f"asks {numbers[len(ALWAYS)]} questions" in readme
 
 
 def test_customize_asks_the_rest(template: Path, tmp_path: Path) -> None:

@@ -25,12 +25,12 @@ from helpers.rendering import Project, Render, copy, refusal
 LONGEST_REFUSAL = 38
 MOST_ASKED = 8
 
-# The interface that people script, as the README's table documents it: each question's name, and its
+# The interface that people script, as the reference documents it: each question's name, and its
 # values where they are fixed, the default first.
-README = (ROOT / "README.md").read_text()
+REFERENCE = (ROOT / "docs/questions.md").read_text().partition("\n## ")[0]
 DOCUMENTED = {
     name: list(dict.fromkeys(re.findall(r"`([^`]+)`", values)))
-    for name, values in re.findall(r"^\| `(\w+)` \| (.*) \| .* \|$", README, re.MULTILINE)
+    for name, values in re.findall(r"^\| `(\w+)` \| (.*) \| .* \|$", REFERENCE, re.MULTILINE)
 }
 INTERFACE: dict[str, list[str] | None] = {
     name: DOCUMENTED[name] if any(q.name == name for q in QUESTIONNAIRE.closed) else None

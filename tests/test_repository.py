@@ -5,9 +5,10 @@ import re
 from pathlib import Path
 
 import pytest
+from packaging.version import Version
 
 from helpers.commands import run, tool
-from helpers.profiles import QUESTIONNAIRE, ROOT
+from helpers.profiles import QUESTIONNAIRE, ROOT, SETTINGS
 
 TESTS = ROOT / "tests"
 FOLDERS = [TESTS, TESTS / "helpers", TESTS / "ci", TESTS / "containers"]
@@ -44,6 +45,13 @@ def test_a_pin_stands_in_copier_yml_alone(question: str) -> None:
     template = [path for path in (ROOT / "template").rglob("*") if path.is_file()]
     found = [str(path.relative_to(ROOT)) for path in template if pin.search(path.read_text())]
     assert found == []
+
+
+def test_the_tests_take_the_oldest_copier_that_projects_may_use() -> None:
+    """9.19.0 cannot copy with the git of Debian 12: 2.39 does not know `checkout --end-of-options`."""
+    oldest = SETTINGS["_min_copier_version"]
+    assert f'"copier>={oldest},<' in (ROOT / "pyproject.toml").read_text()
+    assert Version(oldest) >= Version("9.19.1")
 
 
 def test_the_map_of_the_tests_has_each_module() -> None:

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from copier.errors import UnsafeTemplateError
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pathspec import PathSpec
 
-from helpers.commands import run
+from helpers.commands import attempt, run
 from helpers.git_repositories import (
     OWN_FOLDERS,
     TemplateRepository,
@@ -227,6 +228,79 @@ def test_a_raised_uv_pin_does_not_clash(releases: TemplateRepository, make: Make
     assert {name: project.read(name) for name in raised} == raised
 
 
+def raise_pins(project: TrackedProject, by_bot: bool) -> None:
+    """Raise uv to 9.8.7 and Python from 3.13 to 3.14 in the files of a project.
+
+    Renovate raises the recorded uv too, and has added digests; a person forgets the record, and
+    raises Python.
+    """
+    pin = SETTINGS["uv_version"]["default"]
+    for name, text in project.contents.items():
+        if by_bot:
+            text = text.replace(f"uv:{pin}", f"uv:9.8.7@sha256:{'0' * 64}").replace(pin, "9.8.7")
+        elif name in {".python-version", "Dockerfile"}:
+            text = text.replace("3.13", "3.14")
+        project.write(name, text)
+
+
+FEATURES: list[Answers] = [
+    {"private_dependencies": "index"},
+    {"ci": "gitlab"},
+    EVERY_GROUP,
+    {"base_image": "debian"},
+    {"build_packages": "git"},
+]
+
+
+@pytest.mark.parametrize("by_bot", [True, False], ids=["a bot", "a person"])
+def test_raised_pins_hold_in_files_that_come_later(
+    releases: TemplateRepository, make: MakeProject, by_bot: bool
+) -> None:
+    """The project's own comparison agrees after a newer release and after each new answer."""
+    project = make(framework="job", python_version="3.13")
+    old = SETTINGS["uv_version"]["default"] if by_bot else "3.13"
+    raise_pins(project, by_bot)
+    # The release changes the same areas, and what new projects start with.
+    pin = SETTINGS["uv_version"]["default"]
+    releases.edit("copier.yml", f'default: "{pin}"', 'default: "9.9.9"')
+    releases.edit(
+        "template/parts/dockerfile/lock.jinja", "    uv lock $LOCK", "    uv -q lock $LOCK"
+    )
+    macros = "template/parts/dockerfile/macros.jinja"
+    releases.edit(macros, "export PYC_INVALIDATION_MODE=UNCHECKED_HASH\n", "export THEIRS=1\n")
+    releases.edit(
+        macros, "ENV PYTHONDONTWRITEBYTECODE=1 ", "ENV THEIRS=1 PYTHONDONTWRITEBYTECODE=1 "
+    )
+    releases.release("v1.1.0")
+    for answers in [{}, *FEATURES]:
+        project.update(answers)
+        assert project.conflicts == [], answers
+        run(sys.executable, "ci/check_pins.py", cwd=project.path)
+        left = [n for n, text in project.contents.items() if re.search(rf"\b{old}\b", text)]
+        assert left == [], answers
+    assert "THEIRS=1" in project.read("Dockerfile")
+
+
+def test_a_python_that_is_asked_for_is_not_that_of_the_file(make: MakeProject) -> None:
+    project = make(framework="job", python_version="3.13")
+    project.update({"python_version": "3.12"})
+    assert project.read(".python-version") == "3.12\n"
+    # What the template does not know stays, and does not count.
+    for own in "3.11", "pypy3.11":
+        project.write(".python-version", f"{own}\n")
+        project.update()
+        assert project.rendered.answers["python_version"] == "3.12"
+        assert project.read(".python-version") == f"{own}\n"
+    project.write(".python-version", "3.13.5\n")
+    project.update()
+    assert project.rendered.answers["python_version"] == "3.13"
+    assert "3.13.5\n" in project.read(".python-version")
+    # And writing everything anew takes nothing back.
+    project.write(".python-version", "3.14\n")
+    project.recopy()
+    assert project.read(".python-version") == "3.14\n"
+
+
 @pytest.mark.parametrize(
     ("before", "answers"),
     [
@@ -350,10 +424,25 @@ def test_each_starter_file_is_in_one_group(template: Path, render: Render) -> No
 def test_copier_yml_uses_one_macro_of_the_parts() -> None:
     """While a project updates, Copier renders the new copier.yml with the old parts."""
     [exclude] = SETTINGS["_exclude"]
-    assert re.findall(r"{% (.*?) %}|{{ (\w+)\(", exclude) == [
+    assert re.findall(r"{% (from .*?) %}|{{ (\w+)\(", exclude) == [
         ("from 'template/parts/manifest.jinja' import left_out with context", ""),
         ("", "left_out"),
     ]
+    assert "template/parts" not in exclude.replace("template/parts/manifest.jinja", "")
+
+
+def test_a_project_from_before_the_first_release_is_refused(make: MakeProject) -> None:
+    """Such a project has other answers. Copier would end at the first one that is missing."""
+    project = make()
+    text = project.read(ANSWERS_FILE)
+    project.write(ANSWERS_FILE, re.sub(r"(ci|starter): .*\n", "", text))
+    project.commit()
+    ran = attempt(sys.executable, "-m", "copier", "update", "--defaults", cwd=project.path)
+    assert ran.returncode != 0
+    assert ran.stderr.splitlines()[-1].endswith(
+        ": a project from before the first release: make a new one, then move your code"
+    )
+    assert project.changes == []
 
 
 def test_the_manifest_may_use_what_an_older_release_lacks(

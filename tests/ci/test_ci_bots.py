@@ -1,7 +1,6 @@
 """Renovate sees each version that a project names; Dependabot, each kind of file."""
 
 import json
-import os
 import re
 import shutil
 import sys
@@ -19,6 +18,7 @@ from helpers.host_python import environment, lock, require_python
 from helpers.pipelines import NODE
 from helpers.profiles import ROOT, Answers
 from helpers.rendering import ANSWERS_FILE, Project, Render
+from helpers.renovate import extracted, run_renovate
 from helpers.update_sources import Published, update_sources
 
 TEMPLATE = "https://github.com/acme/slipway.git"
@@ -32,13 +32,8 @@ PROJECTS: dict[str, Answers] = {
 }
 
 
-def run_renovate(
-    project: Project, node_tools: Path, folder: Path, *options: str, **variables: str
-) -> list[dict[str, Any]]:
-    """Run Renovate in a copy of a project and return the entries of its log.
-
-    The project comes from a template that has releases.
-    """
+def with_releases(project: Project, folder: Path) -> Path:
+    """Return a copy of a project, in a folder, that comes from a template that has releases."""
     copy = folder / "my-service"
     if not copy.exists():
         shutil.copytree(project.path, copy)
@@ -50,33 +45,13 @@ def run_renovate(
         flags=re.MULTILINE,
     )
     answers.write_text(text)
-    node = node_tools / NODE / "bin" / "node"
-    renovate = node_tools / "renovate" / "dist" / "renovate.js"
-    settings = {
-        "LOG_LEVEL": "debug",
-        "LOG_FORMAT": "json",
-        # Where there is none, nothing of GitHub is looked at.
-        "RENOVATE_GITHUB_COM_TOKEN": "none",
-        "RENOVATE_BASE_DIR": str(folder / "renovate"),
-        "PATH": os.pathsep.join([str(node.parent), os.environ["PATH"]]),
-    }
-    always = ("--platform=local", "--onboarding=false")
-    env = environment(settings | variables)
-    said = run(node, renovate, *always, *options, cwd=copy, env=env)
-    return [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    return copy
 
 
 def extract(project: Project, node_tools: Path, folder: Path) -> list[dict[str, Any]]:
     """Return what Renovate extracts from a project with a lock, each dependency with its file."""
     lock(shutil.copytree(project.path, folder / "my-service"))
-    entries = run_renovate(project, node_tools, folder, "--dry-run=extract")
-    [found] = [e for e in entries if e["msg"] == "Extracted dependencies"]
-    return [
-        dependency | {"file": file["packageFile"], "manager": manager}
-        for manager, files in found["packageFiles"].items()
-        for file in files
-        for dependency in file["deps"]
-    ]
+    return extracted(with_releases(project, folder), node_tools, folder / "renovate")
 
 
 @dataclass(frozen=True)
@@ -104,8 +79,9 @@ def updates(project: Project, published: Published, node_tools: Path, folder: Pa
     with update_sources(published, folder) as proxy:
         git = f"[http]\n\tproxy = {proxy.address}\n\tsslCAInfo = {proxy.authority}\n"
         (folder / ".gitconfig").write_text(git)
+        copy = with_releases(project, folder)
         entries = run_renovate(
-            *(project, node_tools, folder, "--dry-run=lookup"),
+            *(copy, node_tools, folder / "renovate", "--dry-run=lookup"),
             HOME=str(folder),
             HTTP_PROXY=proxy.address,
             HTTPS_PROXY=proxy.address,
@@ -146,12 +122,13 @@ def pins(project: Project) -> set[tuple[str, str]]:
         "compose.yaml": r"image: (\S+)",
         ".gitlab-ci.yml": r"(?:image: |services: \[\")([\w./-]+:[\w.-]+)",
         "pyproject.toml": r"required-version = \">=(.*)\"",
+        ANSWERS_FILE: r"^uv_version: (.*)",
     }
     found = {
         (name, version)
         for name, pattern in patterns.items()
         if (project.path / name).exists()
-        for version in re.findall(pattern, project.read(name))
+        for version in re.findall(pattern, project.read(name), re.MULTILINE)
     }
     for path in (project.path / ".github").rglob("*.yml"):
         text, name = path.read_text(), str(path.relative_to(project.path))
@@ -212,9 +189,8 @@ def image_pins(project: Project) -> set[tuple[str, str]]:
 
 def uv_pins(project: Project) -> Counter[str]:
     """Return how often each file of a project names the version of uv."""
-    pattern = (
-        rf"(?:astral-sh/uv:|required-version = \">=){re.escape(project.answers['uv_version'])}"
-    )
+    version = re.escape(project.answers["uv_version"])
+    pattern = rf"(?:astral-sh/uv:|required-version = \">=|uv_version: ){version}"
     names = [file for file in project.files if file.suffix != ".md"]
     counts = {str(name): len(re.findall(pattern, project.read(name))) for name in names}
     return Counter({name: count for name, count in counts.items() if count})
@@ -225,7 +201,7 @@ def problems(project: Project, found: list[Update], newest: str) -> set[str]:
     versions = ("major", "minor", "patch")
     of_uv = [u for u in found if u.name in UV and u.kind in versions and not u.pending]
     digests = {u.name for u in found if u.kind == "pinDigest" and not u.pending}
-    template = [u for u in found if u.file == ANSWERS_FILE]
+    template = [u for u in found if u.file == ANSWERS_FILE and u.name not in UV]
     checks = {
         "a pin of uv is left out": Counter(u.file for u in of_uv) != uv_pins(project),
         "uv comes in several changes": len({u.branch for u in of_uv}) != 1,

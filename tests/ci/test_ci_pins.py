@@ -9,7 +9,7 @@ import pytest
 from helpers.commands import attempt
 from helpers.git_repositories import Repository
 from helpers.profiles import Answers
-from helpers.rendering import Render
+from helpers.rendering import ANSWERS_FILE, Render
 
 SCRIPT = "ci/check_pins.py"
 
@@ -55,6 +55,14 @@ def test_each_place_that_differs_is_named(
         project.write(file, before.replace("uv:0.13.8", "uv:0.13.7"))
         assert compare(project) == [with_uv]
         project.write(file, before)
+    recorded = place(project, ANSWERS_FILE, "uv_version: 0.13.8")
+    project.edit(ANSWERS_FILE, "uv_version: 0.13.8", "uv_version: 0.13.7")
+    assert compare(project) == [f"{recorded}: uv 0.13.7, but {source} names 0.13.8"]
+    project.edit(ANSWERS_FILE, "uv_version: 0.13.7", "uv_version: 0.13.8")
+    recorded = place(project, ANSWERS_FILE, "python_version: '3.13'")
+    project.edit(ANSWERS_FILE, "python_version: '3.13'", "python_version: '3.12'")
+    assert compare(project) == [f"{recorded}: Python 3.12, but .python-version names 3.13"]
+    project.edit(ANSWERS_FILE, "python_version: '3.12'", "python_version: '3.13'")
     base = place(project, "Dockerfile", "FROM python:3.13-")
     project.edit("Dockerfile", "FROM python:3.13-", "FROM python:3.12-")
     assert compare(project) == [f"{base}: Python 3.12, but .python-version names 3.13"]

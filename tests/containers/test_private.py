@@ -554,8 +554,17 @@ def test_the_commands_of_the_readme(kind: str, desk: Desk, accesses: Accesses) -
     assert [f"--{o}" for o in build.replace("--ssh ", "--ssh=").replace("--secret ", "--secret=").split(" --")[1:]] == [
         *access.options[:-1], f"{access.options[-1]} ."
     ]  # fmt: skip
-    assert len(ci) == (2 if kind == "index" else 1)
-    assert all(line.startswith("gh secret set ") for line in ci)
+    # The secrets belong to an environment, which has to be there before them.
+    create, *set_secrets = ci
+    made = re.fullmatch(
+        r"gh api --method PUT 'repos/\{owner\}/\{repo\}/environments/([\w-]+)'", create
+    )
+    assert made
+    secrets = ["SSH_PRIVATE_KEY"] if kind == "git-ssh" else [*access.variables]
+    key = " < deploy_key" if kind == "git-ssh" else ""
+    assert set_secrets == [f"gh secret set --env {made[1]} {name}{key}" for name in secrets]
+    workflow = (desk.project / ".github/workflows/ci.yml").read_text()
+    assert f"environment: {{name: {made[1]}," in workflow
 
     shutil.rmtree(desk.home / "uv")
     shutil.rmtree(desk.project / ".venv")

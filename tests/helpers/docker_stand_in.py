@@ -12,7 +12,9 @@ place for attestations (moby, daemon/image_store_choice.go; buildx, build/opt.go
 command where STAND_IN_FOR is `kubernetes`.
 
 DOCKER is the real command. VULNERABLE is a file with the names of packages that the scan takes for
-vulnerable, one a line. BAKE are options for each `buildx bake`, as a shell has them.
+vulnerable, one a line. BAKE are options for each `buildx bake`, as a shell has them. What builds
+print is also added to build.log beside VULNERABLE: act drops what it has not read when a command
+ends.
 """
 
 import json
@@ -48,8 +50,8 @@ def kubernetes_problem(arguments: list[str]) -> str | None:
     return None
 
 
-def bake(docker: str, arguments: list[str]) -> int:
-    """Build, and write the archives that are asked for from what the engine then holds.
+def bake(docker: str, arguments: list[str], log: Path) -> int:
+    """Build, add what this prints to `log`, and write the archives that are asked for from what the engine then holds.
 
     An archive of `docker save` is a layout of OCI as well.
     """
@@ -69,6 +71,8 @@ def bake(docker: str, arguments: list[str]) -> int:
         ran = subprocess.run(
             [docker, "buildx", "bake", *options], stderr=subprocess.PIPE, text=True, check=False
         )
+        with log.open("a") as copy:
+            copy.write(ran.stderr)
         print(ran.stderr, file=sys.stderr, end="")
         status = ran.returncode
         # What uv says where the network does not answer in time: another chance.
@@ -109,7 +113,8 @@ def main() -> int:
         # The builder of the job, which has a cache of its own there; here it is everybody's.
         return 0
     if arguments[:2] == ["buildx", "bake"]:
-        return bake(docker, [*shlex.split(options), *arguments[2:]])
+        log = Path(vulnerable).with_name("build.log")
+        return bake(docker, [*shlex.split(options), *arguments[2:]], log)
     if arguments[0] == "run" and any(a.startswith("anchore/grype:v") for a in arguments):
         return scan(set(Path(vulnerable).read_text().split()), arguments)
     return subprocess.run([docker, *arguments], check=False).returncode

@@ -17,7 +17,8 @@ import time
 import urllib.parse
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
 
@@ -193,6 +194,12 @@ def _wheels(version: str) -> list[Distribution]:
     ]
 
 
+def _confused() -> Index:
+    """Return an index that says, as the public one does, that its files were uploaded long ago."""
+    uploaded = datetime.now(UTC) - timedelta(days=300)
+    return Index(distributions=[replace(d, uploaded=uploaded) for d in _wheels(CONFUSED)])
+
+
 def _archive(version: str) -> Distribution:
     """Return a source distribution of `acme-ledger`.
 
@@ -286,7 +293,7 @@ def forge(folder: Path, name: str = "localhost", address: str = "127.0.0.1") -> 
         handler.mounts = {
             "/simple/": Mount(private, (made.username, made.password)),
             "/gitlab/simple/": Mount(private, ("gitlab-ci-token", made.token)),
-            "/public/": Mount(Index(dated=False, distributions=_wheels(CONFUSED))),
+            "/public/": Mount(_confused()),
         }
         make_repositories(folder, f"git+https://{made.host}/acme")
         make_open_repository(folder)

@@ -11,7 +11,7 @@ from pathlib import Path
 from helpers.commands import attempt
 from helpers.git_repositories import TrackedProject
 from helpers.git_servers import forge, trusted
-from helpers.host_python import environment
+from helpers.host_python import environment, require_python
 from helpers.profiles import ROOT
 
 # Where the projects have their private packages from, until a server stands in for it.
@@ -106,6 +106,22 @@ def _lines(before: str, kind: str, block: str) -> Iterator[str]:
         file = re.search(r"`(\S+)`:$", before)
         assert file, f"no file for the block after {before!r}"
         yield f"cat >> {file[1]} << 'END'\n{block}END"
+
+
+def tutorial(*titles: str) -> list[str]:
+    """Return the steps of parts of the tutorial, with a Python that this host has."""
+    python = require_python().version
+    lines = [line for title in titles for line in steps(section(read("tutorial"), title))]
+    with_python = f"--defaults -d python_version={python}"
+    return [line.replace("--defaults", with_python) for line in lines]
+
+
+def newcomer(address: str, folder: Path) -> "Follower":
+    """Return who follows a page in a folder, with the template at an address."""
+    variables = {"SLIPWAY": address}
+    for role in "AUTHOR", "COMMITTER":
+        variables |= {f"GIT_{role}_NAME": "Test", f"GIT_{role}_EMAIL": "test@example.com"}
+    return Follower(TrackedProject(folder), variables)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import shutil
 import sys
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -194,6 +194,11 @@ class Bench:
         return self.folder / "vulnerable"
 
     @property
+    def build_log(self) -> Path:
+        """What the builds of the pipelines have printed."""
+        return self.folder / "build.log"
+
+    @property
     def signed(self) -> Path:
         """What cosign was told, a line each time."""
         return self.folder / "signed"
@@ -299,7 +304,12 @@ class Checkout(Repository):
             *options,
         ]  # fmt: skip
         variables |= {"XDG_CACHE_HOME": str(work / "cache"), "XDG_CONFIG_HOME": str(work)}
-        return _act_run(attempt(*command, cwd=self.path, env=variables, merged=True).stdout)
+        self.bench.build_log.unlink(missing_ok=True)
+        run = _act_run(attempt(*command, cwd=self.path, env=variables, merged=True).stdout)
+        if run.red and self.bench.build_log.exists():
+            # act drops what a command printed just before it failed.
+            return replace(run, log=f"{run.log}\n{self.bench.build_log.read_text()}")
+        return run
 
     def _stand_ins(self) -> list[str]:
         found: set[tuple[str, str]] = set()

@@ -4,6 +4,7 @@ Run it in the project's folder: it prints each place that differs and exits with
 
 uv's version is the lower bound of required-version in pyproject.toml. Where .tool-versions names one,
 it is that, and the lower bound is only what other tools need. Python's is that of .python-version.
+The answers file counts: files that an update adds later have the versions that stand there.
 """
 
 import re
@@ -12,10 +13,16 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
-FILES = ["Dockerfile", "docker-bake.hcl", ".gitlab-ci.yml", ".github/workflows/*.yml"]
+FILES = [
+    ".copier-answers.yml",
+    ".github/workflows/*.yml",
+    ".gitlab-ci.yml",
+    "Dockerfile",
+    "docker-bake.hcl",
+]
 PATTERNS = {
-    "uv": r"astral-sh/uv:(\d+(?:\.\d+)*)",
-    "Python": r"(?:python:?|--python |-bytecode )(3\.\d+)",
+    "uv": r"(?:astral-sh/uv:|^uv_version: )(\d+(?:\.\d+)*)",
+    "Python": r"(?:python:?|--python |-bytecode |^python_version: ')(3\.\d+)",
 }
 LOWER_BOUND = r"(?:>=|==|~=) *(\d+(?:\.\d+)*)"
 

@@ -1,16 +1,18 @@
-"""Health checks.
+"""Health checks, and the answer to a request that fails because the database is unavailable.
 
 An orchestrator restarts a container when `/livez` fails, and sends it no requests while `/readyz`
 fails.
 """
 
+import sys
 from collections.abc import Callable
 from threading import Thread
 
 import structlog
-from django.db import Error, connection
-from django.http import HttpRequest, JsonResponse
+from django.db import Error, OperationalError, connection
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
+from django.views import defaults
 
 # Seconds that the database has to answer.
 TIMEOUT = 2.0
@@ -69,3 +71,11 @@ class DatabaseCheck(Thread):
             log.error("not ready", missing="database", error=str(error))
         finally:
             connection.close()
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Answer a request that raised an exception. Clients may repeat it if the database was away."""
+    if isinstance(sys.exception(), OperationalError):
+        text = "The database is unavailable."
+        return HttpResponse(text, "text/plain", 503, headers={"Retry-After": "5"})
+    return defaults.server_error(request)
