@@ -430,6 +430,34 @@ def test_an_app_gets_its_name_and_its_place(workshop: Workshop) -> None:
         clean(workshop)
 
 
+@on(f"{framework}-postgres" for framework in FRAMEWORKS)
+def test_agents_are_told_what_works(workshop: Workshop) -> None:
+    """Each command but Docker's and Copier's, which other tests run from the README and a guide."""
+    text = workshop.project.read("AGENTS.md")
+    assert len(text.splitlines()) <= 60
+    lines = re.findall(r"^\$ (.*)$", text, re.MULTILINE)
+    inline = re.findall(r"`((?:uv|uvx|docker) [^`]+)`", text)
+    elsewhere = (workshop.project.read("README.md"), (ROOT / "docs/keeping-up.md").read_text())
+    settings = (workshop.path / ".env.example").read_text()
+    before = {name: (workshop.path / name).read_text() for name in ("pyproject.toml", "uv.lock")}
+    try:
+        with workshop.changed(workshop.path / ".env", settings):
+            for command in [*lines, *inline]:
+                if command.startswith("uv "):
+                    workshop.ok(command.replace("NAME", "packaging"))
+                else:
+                    known = command.removesuffix(" -d NAME=VALUE")
+                    assert any(known in document for document in elsewhere), command
+        assert len(lines) > 5
+        assert {command.split()[0] for command in inline} == {"uv", "uvx", "docker"}
+    finally:
+        for name, content in before.items():
+            (workshop.path / name).write_text(content)
+        workshop.ok("uv sync --locked")
+        clean(workshop)
+    assert leftovers(workshop) == []
+
+
 @on(of(STACKS, "job"))
 def test_a_job_explains_itself(workshop: Workshop) -> None:
     assert "--input" in workshop.ok(f"uv run python -m {workshop.package} --help")

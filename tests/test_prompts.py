@@ -215,11 +215,12 @@ def test_customize_asks_the_rest(template: Path, tmp_path: Path) -> None:
         terminal.answer("runtime_packages", "gdal-bin, libpango-1.0-0" + ENTER)
         terminal.answer("build_packages", "build-essential" + ENTER)
         terminal.answer("update_bot", DOWN + ENTER)
+        terminal.answer("agents", "n")
         assert terminal.leave() == 0
         assert terminal.asked == [HELP[name] for name in ALWAYS + CUSTOMIZED]
     answers = Project(tmp_path / "my-service").answers
     packages = ["gdal-bin, libpango-1.0-0", "build-essential"]
-    expected = [package, description, "3.13", "single-stage", *packages, "dependabot"]
+    expected = [package, description, "3.13", "single-stage", *packages, "dependabot", False]
     assert [answers[name] for name in CUSTOMIZED] == expected
 
 

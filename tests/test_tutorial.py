@@ -43,10 +43,9 @@ def test_the_tutorial_works_as_written(releases: TemplateRepository, tmp_path: P
 
 
 def test_a_project_moves_to_an_address(releases: TemplateRepository, tmp_path: Path) -> None:
-    """By the guide's commands; then the folder that it came from may go."""
-    text = read("hosting")
-    push_and_copy = steps(section(text, "Give it an address"))
-    move = steps(section(text, "A project that came from a folder"))
+    """By the guides' commands; then the folder that it came from may go."""
+    push_and_copy = steps(section(read("hosting"), "Give it an address"))
+    move = [*steps(section(read("keeping-up"), "A template that moved")), "uvx copier check-update"]
     releases.git("init", "--quiet", "--bare", "--initial-branch=main", str(tmp_path / "team.git"))
     address = f"file://{tmp_path}/team.git"
     project = releases.copy(tmp_path / "harbor")

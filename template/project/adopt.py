@@ -11,16 +11,25 @@ When nothing is missing, delete this file and pyproject.fragment.toml.
 """
 
 import argparse
+import ast
+import asyncio
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache, cached_property
+from importlib import import_module
+from inspect import getsource
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
 import tomlkit
@@ -35,6 +44,8 @@ SCRIPT = Path(__file__)
 FRAGMENT = "pyproject.fragment.toml"
 # The groups in the production image. The others are for tools.
 RUN_TIME = ("prod", "gpu")
+
+Finished = subprocess.CompletedProcess[str]
 
 
 @dataclass(frozen=True)
@@ -83,7 +94,6 @@ class Project:
         self.answers: dict[str, Any] = yaml.safe_load(self.read(".copier-answers.yml"))
         self.fragment = self.parse(FRAGMENT)
         self.pyproject = self.parse("pyproject.toml")
-        self.lockfile = folder / "uv.lock"
 
     def read(self, name: str) -> str:
         """Return the text of a file."""
@@ -98,18 +108,46 @@ class Project:
         except ParseError as error:
             sys.exit(f"{name}: {error}")
 
-    def uv(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    @cached_property
+    def lockfile(self) -> Path:
+        """Where uv.lock is or will be: a workspace has one for all of its members."""
+        return Path(self.uv("workspace", "dir").stdout.strip() or self.folder) / "uv.lock"
+
+    def uv(self, *arguments: str) -> Finished:
         """Run uv as a user would in the project's folder, and keep what it prints."""
+        return self.run("uv", *arguments)
+
+    def run(
+        self,
+        *command: str,
+        folder: Path | None = None,
+        variables: Mapping[str, str] | None = None,
+        kept: str = ".*",
+    ) -> Finished:
+        """Run a command in the project's folder or another, and keep what it prints.
+
+        It gets those variables of this process whose names match `kept`, and others. A program that
+        is missing counts as one that fails.
+        """
         # This script runs in an environment of its own, which uv must not take for the project's.
-        environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
-        return subprocess.run(  # noqa: S603
-            [os.environ.get("UV", "uv"), *arguments, "--color=never"],
-            cwd=self.folder,
-            env=environment,
-            check=False,
-            capture_output=True,
-            text=True,
-        )
+        own = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+        environment = {name: value for name, value in own.items() if re.fullmatch(kept, name)}
+        environment |= {"NO_COLOR": "1"} | dict(variables or {})
+        program, *arguments = command
+        if program == "uv":
+            program = os.environ.get("UV", program)
+        try:
+            return subprocess.run(  # noqa: S603
+                [program, *arguments],
+                cwd=folder or self.folder,
+                env=environment,
+                check=False,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+            )
+        except FileNotFoundError:
+            return Finished(command, 127, "", f"{program} is not installed")
 
 
 def reason(stderr: str) -> str:
@@ -176,6 +214,12 @@ def requirements(pyproject: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield from ((group, str(entry)) for entry in entries if isinstance(entry, str))
 
 
+def require_name(project: Project) -> None:
+    """Exit with one line where pyproject.toml has settings of tools alone."""
+    if "name" not in project.pyproject.get("project", {}):
+        sys.exit("pyproject.toml has no project with a name: `uv init --bare` makes one")
+
+
 def merge(project: Project) -> None:
     """Add to pyproject.toml what it lacks, and lock the result.
 
@@ -183,8 +227,7 @@ def merge(project: Project) -> None:
     nevertheless are printed before anything is written. Where uv cannot lock the result, nothing is.
     """
     old = Lock(project.lockfile.read_text() if project.lockfile.exists() else "")
-    if "name" not in project.pyproject.get("project", {}):
-        sys.exit("pyproject.toml has no project with a name: `uv init --bare` makes one")
+    require_name(project)
     adapt_settings(project)
     changed = [*split_groups(project), *name_packages(project)]
     present = set(requirements(project.pyproject))
@@ -198,16 +241,17 @@ def merge(project: Project) -> None:
     except LockError as error:
         refuse(project, str(error))
     replace_requirements(project, yielding)
-    adjust_pytest(project, new)
+    fit_settings(project, new)
     for change in changed:
         print(change)
     if yielding:
         print("Older than the template's tools, to fit the versions that you have:")
         print(*(f"    {group}: {tool}" for (group, _), tool in yielding.items()), sep="\n")
-    if table := list(moves(old, new, project.pyproject)):
+    if changes := list(moves(old, new, project.pyproject)):
+        table = [("package", "old", "new", "why"), *changes]
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         print("These locked versions change:")
-        for row in [("package", "old", "new", "why"), *table]:
+        for row in table:
             cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
             print("   ", "  ".join(cells).rstrip())
     text = tomlkit.dumps(project.pyproject).rstrip() + "\n"
@@ -331,9 +375,14 @@ class Lock:
         for package in tomllib.loads(text).get("package", []):
             self.packages.setdefault(package["name"], []).append(package)
 
-    def version(self, name: str) -> str:
-        """Return the version of a package, or all that the lock has for different platforms."""
-        return ", ".join(sorted(p.get("version", "") for p in self.packages.get(name, [])))
+    def versions(self, name: str) -> list[Version]:
+        """Return the versions of a package, oldest first: a lock may have one for each platform."""
+        return sorted(Version(p["version"]) for p in self.packages.get(name, []) if "version" in p)
+
+    def satisfies(self, requirement: Requirement) -> bool:
+        """Tell whether all versions of a package are such as a requirement wants."""
+        versions = self.versions(canonical(requirement.name))
+        return all(requirement.specifier.contains(v, prereleases=True) for v in versions)
 
     def pins(self, names: Iterable[str]) -> list[str]:
         """Return requirements on exactly the locked versions, for packages that have one."""
@@ -384,8 +433,8 @@ def resolve(project: Project, old: Lock, tools: list[tuple[str, str]]) -> tuple[
             raise clash
         for entry in tools:
             wanted = Requirement(entry[1])
-            if not wanted.specifier.contains(version := found.version(canonical(wanted.name))):
-                yielding[entry] = fitted(wanted, version)
+            if not found.satisfies(wanted):
+                yielding[entry] = fitted(wanted, found.versions(canonical(wanted.name))[0])
         new = found
     # Once more without the pins, which a lock records.
     return lock(project, new.text, yielding), yielding
@@ -429,10 +478,10 @@ def loosened(requirement: str) -> str:
     return str(parsed)
 
 
-def fitted(requirement: Requirement, version: str) -> str:
+def fitted(requirement: Requirement, version: Version) -> str:
     """Return a requirement on a version and compatible ones, as exact as it was."""
     (size, *_) = (len(Version(part.version).release) for part in requirement.specifier)
-    release = ".".join(map(str, (*Version(version).release, 0, 0)[: max(size, 2)]))
+    release = ".".join(map(str, (*version.release, 0, 0)[: max(size, 2)]))
     older = Requirement(str(requirement))
     older.specifier = SpecifierSet(f"~={release}")
     return str(older)
@@ -445,34 +494,37 @@ def replace_requirements(project: Project, changes: Requirements) -> None:
         entries[[str(entry) for entry in entries].index(requirement)] = other
 
 
-def adjust_pytest(project: Project, locked: Lock) -> None:
-    """Put the fragment's settings of pytest where a version older than 9 reads them."""
-    version, tools = locked.version("pytest"), project.pyproject["tool"]
-    settings = project.fragment["tool"].get("pytest")
-    if settings and tools.get("pytest") is settings and Version(version) < Version("9"):
-        older = {name: settings[name] for name in settings if name != "minversion"}
+def fit_settings(project: Project, locked: Lock) -> None:
+    """Fit the fragment's settings of tools, where they were added, to the locked versions."""
+    tools, added = project.pyproject["tool"], project.fragment["tool"]
+    pytest, mypy = added.get("pytest"), added.get("mypy", {})
+    if pytest and tools["pytest"] is pytest and locked.versions("pytest")[0] < Version("9"):
+        # Before version 9, pytest reads another table.
+        older = {name: pytest[name] for name in pytest if name != "minversion"}
         tools["pytest"] = {"ini_options": older}
+    if mypy.get("plugins") == ["pydantic.mypy"] and "pydantic" not in locked.packages:
+        del mypy["plugins"]
 
 
 def moves(old: Lock, new: Lock, pyproject: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
     """Yield the name, the old and the new version, and why, of each package that changes."""
-    changed = {name for name in new.packages if old.version(name) != new.version(name)}
+    changed = {name for name in new.packages if old.versions(name) != new.versions(name)}
     production = old.production()
     for name in sorted(old.packages):
-        before, after = old.version(name), new.version(name)
+        before, after = (", ".join(map(str, lock.versions(name))) for lock in (old, new))
         if before == after or not (after or name in production):
             continue
         direct = [
             f"{requirement} in {place}"
             for place, requirement in requirements(pyproject)
             if canonical(Requirement(requirement).name) == name
-            and not Requirement(requirement).specifier.contains(before)
+            and not old.satisfies(Requirement(requirement))
         ]
         files = [file for package in old.packages[name] for file in package.get("wheels", [])]
         week = (datetime.now(UTC) - timedelta(days=7)).isoformat()
         young = any(file.get("upload-time", "") > week for file in files)
         parents = [
-            f"{parent} {new.version(parent)}"
+            f"{parent} {new.versions(parent)[0]}"
             for parent in sorted(changed)
             for package in new.packages[parent]
             if name in [entry["name"] for entry in package.get("dependencies", [])]
@@ -488,8 +540,31 @@ def refuse(project: Project, why: str) -> NoReturn:
         why = reason(unchanged.stderr)
         sys.exit(f"Nothing was added: uv cannot lock pyproject.toml as it is: {why}")
     remedy = f"change one of them, in pyproject.toml or {FRAGMENT}, and run this again"
+    names = {name_of(entry) for entry in project.pyproject["project"].get("dependencies", [])}
+    for name in names & {name_of(entry) for entry in project.fragment["dependency-groups"]["prod"]}:
+        if f" depends on {name}" in why:
+            remedy = f"the group prod brings it, so `uv remove --no-sync {name}` and run this again"
     remedy = f": {remedy}" if " depends on " in why else ""
     sys.exit(f"Nothing was added: uv cannot lock the result: {why}{remedy}")
+
+
+# The verdict of doctor comes from the tools: uv, git, docker, pytest, and the project's own code,
+# which is asked in a folder that holds what the image will hold.
+
+# How to give the template another answer.
+RECOPY = "`uvx copier recopy --force -d {}`"
+# What the image's build of a Django project sets. It has no other settings.
+BUILD_SETTINGS = {
+    "ALLOWED_HOSTS": "localhost",
+    "DATABASE_URL": "sqlite://",
+    "SECRET_KEY": "only-for-the-build",
+}
+# The variables that say how programs run on this machine, and nothing about the project.
+MACHINE = r"PATH|HOME|LANG|TMPDIR|TE?MP|SYSTEMROOT|USERPROFILE|\w*APPDATA|(UV|XDG)_\w+"
+# Packages that work in a process of their own, and a word of the command that starts it.
+WORKERS = {name: name for name in ("arq", "celery", "dramatiq", "huey", "rq", "taskiq")}
+WORKERS |= {"django-q2": "qcluster", "django-rq": "rqworker"}
+OVERRIDES = [f"{n}.override.{s}" for n in ("compose", "docker-compose") for s in ("yml", "yaml")]
 
 
 def check_pyproject(project: Project) -> Iterator[Finding]:
@@ -500,34 +575,38 @@ def check_pyproject(project: Project) -> Iterator[Finding]:
 
 
 def check_files(project: Project) -> Iterator[Finding]:
-    """Find the files that the image is built from."""
+    """Find what a build needs and does not have, and old files that get in its way."""
+    framework, package = project.answers["framework"], project.answers["package_name"]
+    alembic = "`uv add alembic` and `uv run alembic init migrations`, or, without migrations, "
     remedies = {
         "uv.lock": "run `uv lock`",
-        "alembic.ini": "run `uv add alembic` and `uv run alembic init migrations`",
-        "migrations": "run `uv add alembic` and `uv run alembic init migrations`",
+        "manage.py": "move it beside pyproject.toml",
+        "alembic.ini": alembic + RECOPY.format("database=none"),
+        "migrations": alembic + RECOPY.format("database=none"),
+        "src": "move your package there",
         "tests": "move your tests there",
     }
-    lines = project.read(".dockerignore").splitlines()
-    for name in (line[1:] for line in lines if line.startswith("!")):
+    for name in admitted(project):
         if not (project.folder / name).exists():
-            yield Finding(f"{name} is missing", remedies.get(name, "the image is built from it"))
-    module = {"django": "wsgi", "fastapi": "main", "job": "__main__"}[project.answers["framework"]]
-    name = f"src/{project.answers['package_name']}/{module}.py"
-    if not (project.folder / name).exists():
-        yield Finding(f"{name} is missing", "the image starts it, so move your package there")
-
-
-def check_code(project: Project) -> Iterator[Finding]:
-    """Find what the image asks of the code: a health check, and a place for static files."""
-    words = {
-        "livez": "answer GET /livez with status 200: the image's health check asks for it",
-        "STATIC_ROOT": 'set it to the folder "staticfiles" beside src in the settings',
+            remedy = remedies.get(name, "`uvx copier recopy --force` writes it")
+            yield Finding(f"{name} is missing", remedy)
+    module = {"django": "wsgi", "fastapi": "main", "job": "__main__"}[framework]
+    if not (project.folder / f"src/{package}/{module}.py").exists():
+        remedy = "move your package there, or name the one that the image starts: "
+        remedy += RECOPY.format("package_name=NAME")
+        yield Finding(f"src/{package}/{module}.py is missing", remedy)
+    compose = "move what you still need of it to compose.override.yaml, and delete it"
+    old = dict.fromkeys(("compose.yml", "docker-compose.yml", "docker-compose.yaml"), compose) | {
+        "Dockerfile.dockerignore": "delete it: it takes the place of .dockerignore",
+        "conftest.py": "move it into tests, which the test image has",
     }
-    asked = {"django": ["livez", "STATIC_ROOT"], "fastapi": ["livez"], "job": []}
-    code = "".join(path.read_text() for path in (project.folder / "src").rglob("*.py"))
-    for word in asked[project.answers["framework"]]:
-        if word not in code:
-            yield Finding(f"src: no {word}", words[word])
+    for name, remedy in old.items():
+        if (project.folder / name).exists():
+            yield Finding(f"{name} is in the way", remedy)
+    for path in map(project.folder.joinpath, ("pytest.ini", ".pytest.ini", "setup.cfg", "tox.ini")):
+        if path.exists() and re.search(r"^\[(tool:)?pytest\]", path.read_text(), re.MULTILINE):
+            remedy = "move them to [tool.pytest] in pyproject.toml, which the test image gets"
+            yield Finding(f"{path.name} has pytest's settings", remedy)
 
 
 def check_lock(project: Project) -> Iterator[Finding]:
@@ -536,7 +615,7 @@ def check_lock(project: Project) -> Iterator[Finding]:
         return
     checked = project.uv("lock", "--check")
     if checked.returncode != 0:
-        yield Finding(f"uv.lock: {reason(checked.stderr)}", "run `uv lock`")
+        yield explained(project, "uv.lock", reason(checked.stderr), "run `uv lock`")
     private_git = project.answers["private_dependencies"] in ("git-https", "git-ssh")
     for package in tomllib.loads(project.read("uv.lock")).get("package", []):
         name, source = package["name"], package["source"]
@@ -548,20 +627,410 @@ def check_lock(project: Project) -> Iterator[Finding]:
             yield Finding(problem, "depend on an archive of it, or answer private_dependencies")
 
 
-CHECKS: list[Callable[[Project], Iterator[Finding]]] = [
-    check_pyproject,
-    check_files,
-    check_code,
-    check_lock,
+def check_versions(project: Project) -> Iterator[Finding]:
+    """Find versions that production gets, and that are others than in the last commit."""
+    image = project.answers["python_version"]
+    before = committed(project, ".python-version")
+    before = before or str(project.pyproject["project"].get("requires-python", ""))
+    minors = [int(minor) for minor in re.findall(r"3\.(\d+)", before)]
+    if minors and (version := f"3.{min(minors)}") != image:
+        problem = f"the image has Python {image}, and the project has {version}"
+        remedy = RECOPY.format(f"python_version={version}")
+        yield Finding(problem, f"{remedy}, or commit .python-version if {image} is meant")
+    old = Lock(committed(project, "uv.lock"))
+    new = Lock(project.lockfile.read_text() if project.lockfile.exists() else "")
+    moved = []
+    for name in sorted(new.production()):
+        before, after = (", ".join(map(str, lock.versions(name))) for lock in (old, new))
+        if before and before != after:
+            moved.append(f"{name} {before} -> {after}")
+    if moved:
+        problem = f"uv.lock has other versions than the last commit, {', '.join(moved)}"
+        remedy = "`git checkout HEAD uv.lock` and `uv lock` keep those that pyproject.toml allows"
+        yield Finding(problem, f"{remedy}; commit uv.lock if the others are meant")
+
+
+def check_host(project: Project) -> Iterator[Finding]:
+    """Find what keeps `uv run` from working on this machine."""
+    package = project.answers["package_name"]
+    synced = project.uv("sync", "--locked")
+    if synced.returncode != 0:
+        yield explained(project, "uv sync", reason(synced.stderr))
+        return
+    python = ("run", "--no-sync", "python", "-c")
+    found = f"import importlib.util, sys; sys.exit(not importlib.util.find_spec({package!r}))"
+    if project.uv(*python, found).returncode != 0:
+        remedy = "delete `package = false`, and add the [build-system] of uv_build"
+        yield Finding(f"uv run does not find {package}", remedy)
+
+
+class Image:
+    """What the image will hold, made without an engine: its files and its packages."""
+
+    def __init__(self, project: Project, folder: Path) -> None:
+        """Begin with the files of the production image, and with nothing installed."""
+        self.project = project
+        self.folder = folder / "app"
+        self.folder.mkdir()
+        self.variables = {"UV_PROJECT_ENVIRONMENT": str(folder / "venv"), "PYTHONPATH": "src"}
+        self.copy({*admitted(project)} - {"pyproject.toml", "uv.lock", "known_hosts", "tests"})
+
+    def copy(self, names: Iterable[str]) -> None:
+        """Add files and folders of the project."""
+        for name in names:
+            source = self.project.folder / name
+            if source.is_dir():
+                shutil.copytree(source, self.folder / name, symlinks=True)
+            else:
+                shutil.copy(source, self.folder)
+
+    def install(self, *options: str) -> list[Finding]:
+        """Install the locked packages of the image, and return why that is impossible."""
+        sync = ("uv", "sync", "--locked", "--no-install-project", *groups(self.project), *options)
+        done = self.project.run(*sync, variables=self.variables)
+        found = explained(self.project, "uv sync", reason(done.stderr))
+        return [found] if done.returncode else []
+
+    def run(self, *command: str, variables: Mapping[str, str]) -> Finished:
+        """Run a command of the packages, with these settings and none of this machine's."""
+        run = ("uv", "run", "--no-sync", f"--project={self.project.folder}", *command)
+        settings = self.variables | dict(variables)
+        return self.project.run(*run, folder=self.folder, variables=settings, kept=MACHINE)
+
+
+def check_image(project: Project) -> Iterator[Finding]:
+    """Find what the project's code lacks where it has the image's files and packages alone."""
+    with TemporaryDirectory() as folder:
+        image = Image(project, Path(folder).resolve())
+        findings = image.install() or [*compiled(image), *ask_application(image)]
+        if not findings and "test" in project.answers["dependency_groups"]:
+            findings = image.install("--group=test") or list(ask_tests(image))
+    yield from findings
+
+
+def compiled(image: Image) -> Iterator[Finding]:
+    """Find packages that this machine compiled: only such wheels have a tag for any Linux."""
+    for file in Path(image.variables["UV_PROJECT_ENVIRONMENT"]).rglob("*.dist-info/WHEEL"):
+        local = re.search(r"^Tag: .*-linux_\w+$", file.read_text(), re.MULTILINE)
+        if local and not image.project.answers["build_packages"]:
+            problem = f"{file.parent.name.partition('-')[0]} has no wheel and must be compiled"
+            yield Finding(problem, RECOPY.format("build_packages=build-essential"))
+
+
+def check_tests(project: Project) -> Iterator[Finding]:
+    """Find what keeps `uv run pytest` from starting on this machine."""
+    if "test" in project.answers["dependency_groups"]:
+        planned = project.uv("run", "--no-sync", *PYTEST)
+        yield from (explained(project, "uv run pytest", why) for why in unplanned(planned))
+
+
+def ask_application(image: Image) -> Iterator[Finding]:
+    """Find what keeps the application from starting, and from answering its health check."""
+    project = image.project
+    package, framework = project.answers["package_name"], project.answers["framework"]
+    if framework == "django":
+        variables = BUILD_SETTINGS | {"PROJECT": str(project.folder)}
+        default = f"the build sets {', '.join(BUILD_SETTINGS)}: give other settings a default"
+    else:
+        service = services(project).get("job" if framework == "job" else "web", {})
+        given = {n: v for n, v in (service.get("environment") or {}).items() if v is not None}
+        variables = {"DATABASE_URL": "postgresql://app:app@database:5432/app"} | given
+        default = "give it a default, or a value in compose.override.yaml"
+    for question in QUESTIONS[framework]:
+        code = f"{PRELUDE}{getsource(question)}\n{question.__name__}({package!r})"
+        # The build collects by manage.py, which may name other settings than wsgi.py.
+        by = ("manage.py", "shell") if question is collect_static_files else ()
+        asked = image.run("python", *by, "-c", code, variables=variables)
+        told = [line.split("\t") for line in asked.stdout.splitlines() if "\t" in line]
+        yield from (Finding(*line) for line in told)
+        if asked.returncode != 0:
+            problem = last_error(asked).replace(f"{image.folder}/", "")
+            # That a database does not answer now is no fault of the image.
+            if "OperationalError" not in problem:
+                yield explained(project, by[0] if by else f"src/{package}", problem, default)
+            return
+
+
+# Questions to the project's code, by that code: the functions are run by the project's Python.
+# They print each problem and its remedy, with a tab between them.
+PRELUDE = """import ast, asyncio, os
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+
+"""
+
+
+def collect_static_files(package: str) -> None:
+    """Collect Django's static files as the image's build does."""
+    settings = import_module("django.conf").settings
+    database = settings.DATABASES.get("default", {"NAME": ":memory:"})
+    if str(database["NAME"]) != ":memory:":
+        print(f"{package}: the settings ignore DATABASE_URL\t`uv add dj-database-url` can read it")
+    if not import_module("django.apps").apps.is_installed("django.contrib.staticfiles"):
+        print(f"{package}: no collectstatic\tadd django.contrib.staticfiles to INSTALLED_APPS")
+        return
+    storage = import_module("django.contrib.staticfiles.storage").staticfiles_storage
+    if str(getattr(storage, "location", None)) != str(Path("staticfiles").absolute()):
+        remedy = 'set STATIC_ROOT to the folder "staticfiles" beside src'
+        print(f"{package}: the image does not find the static files\t{remedy}")
+    else:
+        call_command = import_module("django.core.management").call_command
+        call_command("collectstatic", interactive=False, verbosity=0)
+
+
+def ask_django(package: str) -> None:
+    """Ask the application that gunicorn loads, with what Django knows of itself."""
+    application = import_module(f"{package}.wsgi").application
+    settings = import_module("django.conf").settings
+    test = import_module("django.test")
+
+    def status(path: str) -> int:
+        request = test.RequestFactory(SERVER_NAME="127.0.0.1", SERVER_PORT="8000").get(path)
+        started: list[str] = []
+        application(request.environ, lambda line, *rest: started.append(line))
+        return int(started[0].split()[0])
+
+    checks = import_module("django.core.checks")
+    for error in checks.run_checks():
+        if error.level >= checks.ERROR:
+            hint = error.hint or "correct it; `uv run manage.py check` says where"
+            print(" ".join(f"{error.id} {error.msg}".split()), " ".join(hint.split()), sep="\t")
+    if (found := status("/livez")) != 200:
+        remedy = "answer it with 200, for any host, in a middleware before all others"
+        print(f"GET /livez is answered with {found}\t{remedy}")
+    engines = import_module("django.template").engines.all()
+    folders = [folder for engine in engines for folder in engine.dirs]
+    for name in [*folders, *settings.STATICFILES_DIRS, *settings.LOCALE_PATHS]:
+        here = os.path.relpath(name[1] if isinstance(name, tuple) else name)
+        if not Path(here).exists() and Path(os.environ["PROJECT"], here).exists():
+            print(f"{package}: the settings name {here}, which the image lacks\tmove it into src")
+    if not Path("staticfiles").exists():
+        return
+    storage = import_module("django.contrib.staticfiles.storage").staticfiles_storage
+    finders = import_module("django.contrib.staticfiles.finders").get_finders()
+    for name, found_in in (file for finder in finders for file in finder.list([])):
+        url = storage.url(os.path.join(getattr(found_in, "prefix", None) or "", name))
+        if url.startswith("/") and status(url) != 200:
+            remedy = "`uv add whitenoise`, and add its middleware after SecurityMiddleware"
+            print(f"{package}: nothing serves the static files\t{remedy}")
+        return
+
+
+def ask_fastapi(package: str) -> None:
+    """Ask the application that uvicorn loads. Not started, it may fail for lack of that."""
+    app = import_module(f"{package}.main").app
+    sent: list[int] = []
+
+    async def receive() -> dict[str, str]:
+        return {"type": "http.request"}
+
+    async def send(message: dict[str, int]) -> None:
+        sent.append(message.get("status", 0))
+
+    scope = {"type": "http", "method": "GET", "path": "/livez", "query_string": b""}
+    scope["headers"] = [(b"host", b"127.0.0.1:8000")]
+    with suppress(Exception):
+        asyncio.run(app(scope, receive, send))
+    if sent and sent[0] != 200 and sent[0] < 500:
+        print(f"GET /livez is answered with {sent[0]}\tanswer it with 200, for any host")
+
+
+def ask_job(package: str) -> None:
+    """Import what the module that starts the job imports. The job must not start."""
+    name = f"{package}.__main__"
+    tree = ast.parse(Path("src", package, "__main__.py").read_text())
+    tree.body = [line for line in tree.body if isinstance(line, ast.Import | ast.ImportFrom)]
+    exec(compile(tree, name, "exec"), {"__name__": name, "__package__": package})  # noqa: S102
+
+
+QUESTIONS: dict[str, list[Callable[[str], None]]] = {
+    "django": [collect_static_files, ask_django],
+    "fastapi": [ask_fastapi],
+    "job": [ask_job],
+}
+
+
+# pytest finds what is wrong with each test, and runs none, nor a fixture.
+PYTEST = ("pytest", "--setup-plan", "--quiet", "--no-cov", "-p", "no:cacheprovider")
+
+
+def ask_tests(image: Image) -> Iterator[Finding]:
+    """Find what the tests lack where they have the test image's files and packages alone."""
+    image.copy(["pyproject.toml", "tests"])
+    planned = image.run(*PYTEST, variables={})
+    problems = unplanned(planned)
+    for problem in problems:
+        yield explained(image.project, "pytest in the image", problem, group=" --group test")
+    collected = re.findall(r"^ +(\S+\.py)::", planned.stdout, re.MULTILINE)
+    # With some plugins, pytest says nothing of what it collects.
+    for name in files_of_tests(image.project) if collected and not problems else []:
+        if name not in collected:
+            remedy = "move it into tests, under a name that begins with test_"
+            yield Finding(f"the test image does not collect {name}", remedy)
+
+
+def files_of_tests(project: Project) -> Iterator[str]:
+    """Yield the files that look like tests by their names, and have some."""
+    patterns = (":(glob)**/test*.py", ":(glob)**/*_test.py")
+    listed = project.run("git", "ls-files", "--cached", "--others", "--exclude-standard", *patterns)
+    for name in listed.stdout.splitlines():
+        file = project.folder / name
+        if file.exists() and re.search(r"^\s*(async )?def test", file.read_text(), re.MULTILINE):
+            yield name
+
+
+def unplanned(planned: Finished) -> list[str]:
+    """Return why pytest cannot start the tests, each reason once."""
+    if planned.returncode in (0, 5):
+        return ["there is no test"] if planned.returncode else []
+    said = planned.stdout + planned.stderr
+    errors = re.findall(r"^(?:E  +|pytest: error: |ERROR: (?!usage))(.*)", said, re.MULTILINE)
+    known = re.compile(r"[\w.]+(Error|Exception|Configured|Warning)\b|fixture")
+    last = said.splitlines()[-1:]
+    return list(dict.fromkeys(filter(known.match, errors))) or [*errors, *last][:1]
+
+
+@cache
+def compose(project: Project) -> Finished:
+    """Return what compose makes of all the files that it reads. This needs no engine."""
+    return project.run("docker", "compose", "--profile=*", "config", "--format=json")
+
+
+def services(project: Project) -> dict[str, dict[str, Any]]:
+    """Return the services that compose would start, or none where it cannot be asked."""
+    found: dict[str, dict[str, Any]] = json.loads(compose(project).stdout or '{"services": {}}')
+    return found["services"]
+
+
+def check_containers(project: Project) -> Iterator[Finding]:
+    """Find what compose and bake make of all the files that they read."""
+    if not has_docker(project):
+        return
+    override = next((n for n in OVERRIDES if (project.folder / n).exists()), "compose.yaml")
+    baked = project.run("docker", "buildx", "bake", "--print")
+    for command, asked in [("compose config", compose(project)), ("buildx bake", baked)]:
+        if asked.returncode != 0:
+            why = asked.stderr.strip().splitlines()[-1].removeprefix("ERROR: ")
+            why = why.partition(": stat ")[0].replace(f"{project.folder}/", "")
+            yield explained(project, f"docker {command}", why, f"correct {override}")
+            return
+    ports: Counter[str] = Counter()
+    for name, service in services(project).items():
+        if not service.get("profiles"):
+            ports.update(p["published"] for p in service.get("ports", []) if p.get("published"))
+        file = service.get("build", {}).get("dockerfile", "Dockerfile")
+        if name in ("web", "job", "migrate") and file != "Dockerfile":
+            problem = f"docker compose builds {name} from {file}"
+            yield Finding(problem, f"delete `build` from {override}")
+    for port in (port for port, count in ports.items() if count > 1):
+        problem = f"docker compose publishes port {port} twice"
+        yield Finding(problem, f"delete `ports` from {override}, or publish another")
+    yield from missing_services(project)
+    tag, *_ = json.loads(baked.stdout)["target"]["production"]["tags"]
+    image = tag.partition(":")[0]
+    name = re.sub(r"[^a-z0-9]+", "-", project.pyproject["project"]["name"].lower())
+    if image not in (name, f"{name}-app"):
+        problem = f"the image is named {image}, and the project {name}"
+        yield Finding(problem, RECOPY.format(f"project_name={name}"))
+
+
+def missing_services(project: Project) -> Iterator[Finding]:
+    """Find processes and databases that the code needs, and that compose does not start."""
+    used = {name_of(entry) for entry in project.pyproject["project"].get("dependencies", [])}
+    there = services(project).values()
+    commands = " ".join(f"{s.get('command')} {s.get('entrypoint')}" for s in there)
+    for worker in sorted(used & {*WORKERS}):
+        if WORKERS[worker] not in commands:
+            remedy = "add a service with its command to compose.override.yaml"
+            yield Finding(f"{worker} needs a second process, and nothing starts it", remedy)
+    urls = [str((s.get("environment") or {}).get("DATABASE_URL")) for s in there]
+    images = [s.get("image", "") for s in there]
+    found = [text for text in urls + images if "postg" in text]
+    if used & {"asyncpg", "psycopg", "psycopg2", "psycopg2-binary"} and not found:
+        remedy = f"{RECOPY.format('database=postgres')}, or add yours to compose.override.yaml"
+        yield Finding("the project is for PostgreSQL, and compose.yaml has none", remedy)
+
+
+@cache
+def has_docker(project: Project) -> bool:
+    """Return whether compose and bake are here."""
+    tools = ("compose", "buildx")
+    return all(project.run("docker", tool, "version").returncode == 0 for tool in tools)
+
+
+def admitted(project: Project) -> list[str]:
+    """Return the names of the files and folders that a build gets."""
+    return re.findall(r"^!(.*)", project.read(".dockerignore"), re.MULTILINE)
+
+
+def groups(project: Project) -> list[str]:
+    """Return uv's options for what the production image installs."""
+    found = re.search(r'^ARG BUILD_GROUPS="(.*)"', project.read("Dockerfile"), re.MULTILINE)
+    return ["--no-default-groups", *(found[1] if found else "--group prod").split()]
+
+
+def committed(project: Project, name: str) -> str:
+    """Return the text that a file has in the last commit, or nothing."""
+    shown = project.run("git", "show", f"HEAD:./{name}")
+    return shown.stdout if shown.returncode == 0 else ""
+
+
+def last_error(ended: Finished) -> str:
+    """Return why a Python program ended, in one line."""
+    if "Traceback" in ended.stderr:
+        error = re.split(r'^  File ".*\n(?:    .*\n)*', ended.stderr, flags=re.MULTILINE)[-1]
+    else:
+        error = (ended.stderr.strip() or ended.stdout.strip()).splitlines()[-1:][0]
+    return " ".join(error.split())[:300]
+
+
+def explained(
+    project: Project,
+    where: str,
+    problem: str,
+    otherwise: str = "run it, and correct what it says",
+    group: str = "",
+) -> Finding:
+    """Return the finding of an error, with the remedy that its words call for, or another."""
+    packages = sorted(path.parent.name for path in project.folder.glob("src/*/__init__.py"))
+    module_name = f"set module-name = {json.dumps(packages)}"
+    again = RECOPY.format("python_version=VERSION")
+    remedies = {
+        " depends on ": "change one of these requirements in pyproject.toml, and run `uv lock`",
+        "Expected a Python module": f"{module_name} in [tool.uv.build-backend]",
+        "No interpreter found": "run `uv python install`",
+        "Python requirement": f"change requires-python, or {again}",
+        "ssh agent": "run `eval $(ssh-agent) && ssh-add`",
+        "No module named": f"`uv add{group} NAME` adds its package; code of your own goes into src",
+        "No package metadata": "do without: the image has the code, and not the package's metadata",
+        "fixture '": "`uv add --group test NAME` adds the plugin that has it",
+        "No such file": "move it into src: the image has no other folder",
+        "no attribute 'app": "give your application the name that the image starts",
+        "no test": "move your tests to tests, under names that begin with test_",
+    }
+    remedy = next((text for words, text in remedies.items() if words in problem), otherwise)
+    return Finding(f"{where}: {problem}", remedy)
+
+
+# What the later checks ask works only where the earlier ones found nothing.
+CHECKS: list[list[Callable[[Project], Iterator[Finding]]]] = [
+    [check_pyproject, check_files, check_lock, check_versions],
+    [check_containers, check_host, check_image],
+    [check_tests],
 ]
 
 
 def doctor(project: Project) -> None:
     """Print what the project lacks, one finding a line. Exits with 1 if there is any."""
-    findings = [finding for check in CHECKS for finding in check(project)]
-    if findings:
-        print(*findings, sep="\n")
-        sys.exit(1)
+    require_name(project)
+    for checks in CHECKS:
+        findings = dict.fromkeys(finding for check in checks for finding in check(project))
+        if findings:
+            print(*findings, sep="\n")
+            sys.exit(1)
+    if not has_docker(project):
+        print("Not checked, as docker is not here: what compose and bake make of their files.")
     print(f"Nothing is missing. {SCRIPT.name} and {FRAGMENT} can be deleted.")
 
 

@@ -109,7 +109,8 @@ def _choices(name: str) -> dict[str, tuple[str, str]]:
     """Return a question's values, each with its label and with what it needs."""
     details = QUESTIONNAIRE.details[name]
     if details["type"] == "bool":
-        return {"false": ("no", ""), "true": ("yes", "")}
+        words = {"false": ("no", ""), "true": ("yes", "")}
+        return dict(sorted(words.items(), reverse=details["default"] is True))
     choices = details.get("choices", {})
     if isinstance(choices, list):
         return dict.fromkeys(choices, ("", ""))

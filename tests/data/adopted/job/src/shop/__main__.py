@@ -1,0 +1,4 @@
+import sys
+
+print("The job ran.")
+sys.exit(1)

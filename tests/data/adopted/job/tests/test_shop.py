@@ -1,0 +1,5 @@
+import shop
+
+
+def test_the_package():
+    assert shop
