@@ -747,7 +747,7 @@ def ask_application(image: Image) -> Iterator[Finding]:
         # The build collects by manage.py, which may name other settings than wsgi.py.
         by = ("manage.py", "shell") if question is collect_static_files else ()
         asked = image.run("python", *by, "-c", code, variables=variables)
-        told = [line.split("\t") for line in asked.stdout.splitlines() if "\t" in line]
+        told = [line.split("\t") for line in asked.stdout.splitlines() if line.count("\t") == 1]
         yield from (Finding(*line) for line in told)
         if asked.returncode != 0:
             problem = last_error(asked).replace(f"{image.folder}/", "")
@@ -770,8 +770,7 @@ from pathlib import Path
 def collect_static_files(package: str) -> None:
     """Collect Django's static files as the image's build does."""
     settings = import_module("django.conf").settings
-    database = settings.DATABASES.get("default", {"NAME": ":memory:"})
-    if str(database["NAME"]) != ":memory:":
+    if str(settings.DATABASES.get("default", {}).get("NAME", ":memory:")) != ":memory:":
         print(f"{package}: the settings ignore DATABASE_URL\t`uv add dj-database-url` can read it")
     if not import_module("django.apps").apps.is_installed("django.contrib.staticfiles"):
         print(f"{package}: no collectstatic\tadd django.contrib.staticfiles to INSTALLED_APPS")
