@@ -395,12 +395,13 @@ def test_tests_run_after_a_merge(shape: str, template: Path, tmp_path: Path) -> 
     (folder / files[-1]).write_text(f"{''.join(lines)}\n\ndef test_nothing() -> None: ...\n")
     answers = {"python_version": require_python().version, "dependency_groups": ["test", "dev"]}
     workshop = generate(template, folder, answers)
-    (folder / "pyproject.toml").write_text(f"{PYPROJECT}\n{tables}")
+    (folder / "pyproject.toml").write_text(f"{PYPROJECT}\n{tables}".rstrip() + "\n")
     run_tests = "uv run --quiet --no-default-groups --group test pytest -q"
     assert workshop.run(run_tests).returncode != 0
     merged = adopt(workshop, "merge")
     assert merged.returncode == 0
     assert "1 passed" in workshop.ok(run_tests), merged.stdout
+    assert not re.search(r"\S\n\[|\n\n\n|\n\n\Z", (folder / "pyproject.toml").read_text())
 
 
 @pytest.mark.slow

@@ -355,10 +355,14 @@ JOB = {
         f"src/shop: ModuleNotFoundError: No module named 'pytest': {PACKAGE.format('')}"
     ]
 }
+SLOW = [("fastapi", FASTAPI), ("django", DJANGO), ("job", JOB)]
 CASES = [
-    *(("fastapi", plant, lines) for plant, lines in (EARLY | FASTAPI).items()),
-    *(("django", plant, lines) for plant, lines in DJANGO.items()),
-    *(("job", plant, lines) for plant, lines in JOB.items()),
+    *(pytest.param("fastapi", *case, id=case[0].__name__) for case in EARLY.items()),
+    *(
+        pytest.param(framework, *case, id=case[0].__name__, marks=pytest.mark.slow)
+        for framework, cases in SLOW
+        for case in cases.items()
+    ),
 ]
 
 
@@ -373,9 +377,7 @@ def matches(line: str, expected: str, project: TrackedProject) -> bool:
     return re.fullmatch(pattern, line) is not None
 
 
-@pytest.mark.parametrize(
-    ("framework", "plant", "expected"), CASES, ids=[plant.__name__ for _, plant, _ in CASES]
-)
+@pytest.mark.parametrize(("framework", "plant", "expected"), CASES)
 def test_a_defect_is_named(
     framework: str, plant: Plant, expected: list[str], prepared: Prepared, tmp_path: Path
 ) -> None:
@@ -387,6 +389,7 @@ def test_a_defect_is_named(
     assert all(matches(*pair, project) for pair in pairs), (found, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("framework", ANSWERS)
 def test_nothing_is_missing(framework: str, prepared: Prepared, tmp_path: Path) -> None:
     """From a project that has all, though one line says what could not be asked."""
@@ -452,6 +455,7 @@ def test_each_entry_of_the_fragment_is_asked_for(prepared: Prepared, tmp_path: P
 
 
 @pytest.mark.docker
+@pytest.mark.slow
 @pytest.mark.parametrize("plant", COMPOSED, ids=[plant.__name__ for plant in COMPOSED])
 def test_what_compose_makes_of_its_files_is_named(
     plant: Plant, prepared: Prepared, tmp_path: Path
@@ -465,6 +469,7 @@ def test_what_compose_makes_of_its_files_is_named(
 
 
 @pytest.mark.docker
+@pytest.mark.slow
 def test_a_second_process_has_a_service(prepared: Prepared, tmp_path: Path) -> None:
     """As the guide has it: then the doctor asks for none."""
     if problem := engine_problem():

@@ -131,7 +131,7 @@ pytest = "^8.0"
 SETTINGS = '[tool.ruff]\nline-length = 79\n\n[tool.pytest.ini_options]\naddopts = "-ra"\n'
 SHAPES = {
     "Poetry 2 with dynamic dependencies": (POETRY_2, ["lamp", "bulb"]),
-    "Poetry with package-mode = false": (WITHOUT_A_PACKAGE, ["bulb"]),
+    "Poetry without a package": (WITHOUT_A_PACKAGE, ["bulb"]),
     "Settings of tools alone": (SETTINGS, ["lamp"]),
 }
 

@@ -255,6 +255,8 @@ def merge(project: Project) -> None:
             cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
             print("   ", "  ".join(cells).rstrip())
     text = tomlkit.dumps(project.pyproject).rstrip() + "\n"
+    # The tables of the fragment, and the one added behind them, each bring an empty line.
+    text = text.replace("\n\n\n[build-system]", "\n\n[build-system]")
     (project.folder / "pyproject.toml").write_text(text)
     project.lockfile.write_text(new.text)
 
@@ -331,7 +333,7 @@ def name_packages(project: Project) -> Iterator[str]:
     if uv.get("package") is False:
         del uv["package"]
         yield "tool.uv: package = false is gone, as `uv run` finds only packages that are installed"
-    system = project.pyproject.setdefault("build-system", project.fragment["build-system"])
+    system = project.pyproject.setdefault("build-system", project.fragment["build-system"].unwrap())
     if system.get("build-backend") != "uv_build":
         return
     settings = uv.get("build-backend", {})
@@ -343,7 +345,11 @@ def name_packages(project: Project) -> Iterator[str]:
     if packages != [own] and "module-name" not in settings:
         names = packages if len(packages) > 1 else packages[0]
         uv = tools.setdefault("uv", tomlkit.table())
-        uv.setdefault("build-backend", tomlkit.table())["module-name"] = names
+        if "build-backend" in uv:
+            settings["module-name"] = names
+        else:
+            uv["build-backend"] = {"module-name": names}
+            uv["build-backend"].add(tomlkit.nl())
         yield f"tool.uv.build-backend: module-name says what is in src: {', '.join(packages)}"
 
 
@@ -741,7 +747,7 @@ def ask_application(image: Image) -> Iterator[Finding]:
         # The build collects by manage.py, which may name other settings than wsgi.py.
         by = ("manage.py", "shell") if question is collect_static_files else ()
         asked = image.run("python", *by, "-c", code, variables=variables)
-        told = [line.split("\t") for line in asked.stdout.splitlines() if "\t" in line]
+        told = [line.split("\t") for line in asked.stdout.splitlines() if line.count("\t") == 1]
         yield from (Finding(*line) for line in told)
         if asked.returncode != 0:
             problem = last_error(asked).replace(f"{image.folder}/", "")
@@ -764,8 +770,7 @@ from pathlib import Path
 def collect_static_files(package: str) -> None:
     """Collect Django's static files as the image's build does."""
     settings = import_module("django.conf").settings
-    database = settings.DATABASES.get("default", {"NAME": ":memory:"})
-    if str(database["NAME"]) != ":memory:":
+    if str(settings.DATABASES.get("default", {}).get("NAME", ":memory:")) != ":memory:":
         print(f"{package}: the settings ignore DATABASE_URL\t`uv add dj-database-url` can read it")
     if not import_module("django.apps").apps.is_installed("django.contrib.staticfiles"):
         print(f"{package}: no collectstatic\tadd django.contrib.staticfiles to INSTALLED_APPS")

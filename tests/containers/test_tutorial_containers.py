@@ -22,7 +22,7 @@ def test_the_tutorial_works_in_containers(template: Path, tmp_path: Path) -> Non
     model = [
         line
         for line in tutorial("Add a model")
-        if "startapp" in line or not line.startswith(("uv run", "git"))
+        if line.startswith("uv run manage.py") or not line.startswith(("uv run", "git"))
     ]
     *lines, down, bake = tutorial("In containers")
     try:

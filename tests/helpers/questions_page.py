@@ -124,8 +124,8 @@ def _choices(name: str) -> dict[str, tuple[str, str]]:
             (choice["value"], choice["validator"]) if isinstance(choice, dict) else (choice, "")
         )
         reasons = [text.strip() for text in re.split(r"{%.*?%}", validator) if text.strip()]
-        words = re.sub(rf"^{re.escape(value)} {{2,}}", "", label)
-        found[value] = (re.sub(" {2,}", ": ", words), "; ".join(reasons))
+        short = re.sub(rf"^{re.escape(value)} {{2,}}", "", label)
+        found[value] = (re.sub(" {2,}", ": ", short), "; ".join(reasons))
     return found
 
 
