@@ -53,6 +53,7 @@ REFUSED = {
         *["", " ", "GitHub.com", "https://github.com", "github.com/acme", "git@github.com", "a b"],
         *["-a", "a:", "a:0", "a:x", "a:123456", "github.com\n", "{{ a }}"],
     ],
+    "private_user": ["", " ", "a b", "a;b", "$a", "a'", 'a"', "-a", "a\n", "a:b", "a" * 101],
     "private_packages": ["billing @ https://github.com/billing.whl", "$a", "a\tb"],
     "private_index_url": [
         *[

@@ -32,7 +32,10 @@ def test_types_are_right(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_types_of_scripts_are_right(tmp_path: Path) -> None:
     """Scripts of a generated project that its own type checker does not look at."""
-    scripts = [str(ROOT / "template/project" / name) for name in ("adopt.py", "ci/check_pins.py")]
+    scripts = [
+        str(ROOT / "template/project" / name)
+        for name in ("adopt.py", "ci/check_pins.py", "ci/check_private.py")
+    ]
     cache = f"--cache-dir={tmp_path}"
     run(tool("mypy"), "--no-error-summary", cache, *scripts, cwd=ROOT)
 

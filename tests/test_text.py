@@ -40,6 +40,7 @@ WORDS = re.compile(r"[ ,]*([a-z0-9][a-z0-9+.-]+([ ,]+|$))*")
 FORMS = {
     **dict.fromkeys(LISTS, WORDS),
     "private_host": re.compile(r"[a-z0-9.-]+(:\d+)?"),
+    "private_user": re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]*"),
     # Private packages, which stand nowhere in a project that has none.
     "private_packages": re.compile(r"[\n -~]*"),
     "private_index_url": re.compile(r"https://[A-Za-z0-9.:/_~%+-]+"),

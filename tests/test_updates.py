@@ -6,6 +6,7 @@ import shutil
 import sys
 import tomllib
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -668,6 +669,25 @@ def test_a_line_in_the_dockerfile_survives_another_layout(make: MakeProject, bef
     assert mine in project.read("Dockerfile")
     assert "AS production" in project.read("Dockerfile")
     assert ("<<<<<<<" in project.read("Dockerfile")) == (project.conflicts == ["Dockerfile"])
+
+
+BASES = ["slim", "debian", "ubuntu", "cuda"]
+
+
+@pytest.mark.parametrize(("before", "after"), [*pairwise(BASES), *pairwise(BASES[::-1])])
+def test_lines_where_the_dockerfile_asks_for_them_survive_another_base(
+    make: MakeProject, before: str, after: str
+) -> None:
+    """Without a conflict, in which one base's way to Python could be kept on another base."""
+    mine = "COPY --chmod=755 mine.sh /usr/local/bin/\nRUN echo mine\n"
+    yours = "# Yours: packages and files that each target needs.\n"
+    project = make(framework="job", base_image=before)
+    project.edit("Dockerfile", yours, f"{yours}{mine}")
+    project.update({"base_image": after})
+    assert project.conflicts == []
+    fresh = make(framework="job", base_image=after)
+    fresh.edit("Dockerfile", yours, f"{yours}{mine}")
+    assert project.read("Dockerfile") == fresh.read("Dockerfile")
 
 
 def test_a_conflict_is_noticed(releases: TemplateRepository, make: MakeProject) -> None:

@@ -1,4 +1,4 @@
-"""The script by which the lint lane compares versions, run as a lane runs it."""
+"""The scripts by which the lint lane compares versions and indexes, run as a lane runs them."""
 
 import shutil
 import sys
@@ -19,9 +19,9 @@ def check_out(render: Render, folder: Path, **answers: object) -> Repository:
     return Repository(Path(shutil.copytree(render(**answers).path, folder / "my-service")))
 
 
-def compare(project: Repository) -> list[str]:
-    """Return the lines that the script prints, and check that its status says whether it did."""
-    ran = attempt(sys.executable, SCRIPT, cwd=project.path, merged=True)
+def compare(project: Repository, script: str = SCRIPT) -> list[str]:
+    """Return the lines that a script prints, and check that its status says whether it did."""
+    ran = attempt(sys.executable, script, cwd=project.path, merged=True)
     assert ran.returncode == (1 if ran.stdout else 0)
     return ran.stdout.splitlines()
 
@@ -113,3 +113,51 @@ def test_dependabot_can_lock(render: Render) -> None:
     assert 'required-version = ">=0.12"\n' in project.read("pyproject.toml")
     assert f"\nuv {project.answers['uv_version']}\n" in project.read(".tool-versions")
     assert not (render(update_bot="renovate").path / ".tool-versions").exists()
+
+
+PRIVATE = "https://pypi.example.com/simple/"
+PUBLIC = "https://index.example.org/simple/"
+
+
+def locked(name: str, registry: str, *requires: str, hashed: bool = True) -> str:
+    """Return the lock's entry of a package with a wheel."""
+    dependencies = ", ".join(f'{{ name = "{required}" }}' for required in requires)
+    digest = f', hash = "sha256:{"0" * 64}"' if hashed else ""
+    return (
+        f'[[package]]\nname = "{name}"\nversion = "1.0"\nsource = {{ registry = "{registry}" }}\n'
+        f"dependencies = [{dependencies}]\n"
+        f'wheels = [{{ url = "{registry}{name}-1.0-py3-none-any.whl"{digest} }}]\n\n'
+    )
+
+
+@pytest.mark.parametrize(
+    ("packages", "named"),
+    [
+        ([locked("acme-billing", PRIVATE, "acme-ledger"), locked("acme-ledger", PRIVATE)], []),
+        (
+            [locked("acme-billing", PRIVATE, "acme-ledger"), locked("acme-ledger", PUBLIC)],
+            [f"acme-ledger: only private packages need it, but it is from {PUBLIC}."],
+        ),
+        # What others need too, or has another name, is known.
+        ([locked("acme-billing", PRIVATE, "acme-web"), locked("acme-web", PUBLIC),
+          locked("harbor", PUBLIC, "acme-web")], []),
+        ([locked("acme-billing", PRIVATE, "redis"), locked("redis", PUBLIC)], []),
+        (
+            [locked("acme-billing", PRIVATE, hashed=False), locked("redis", PUBLIC, hashed=False)],
+            ["acme-billing: the private index gives no hash for it, and images need one"],
+        ),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("ci", ["github", "gitlab"])
+def test_what_the_lock_says_of_the_private_index_is_checked(
+    ci: str, packages: list[str], named: list[str], render: Render, tmp_path: Path
+) -> None:
+    project = check_out(render, tmp_path, ci=ci, private_dependencies="index")
+    project.write("uv.lock", "version = 1\n\n" + "".join(packages))
+    script = "ci/check_private.py"
+    found = compare(project, script)
+    assert len(found) == len(named)
+    assert all(line.startswith(start) for line, start in zip(found, named, strict=True))
+    lanes = {"github": ".github/workflows/ci.yml", "gitlab": ".gitlab-ci.yml"}
+    assert f"python3 {script}\n" in project.read(lanes[ci])
+    assert not (render(ci=ci).path / script).exists()

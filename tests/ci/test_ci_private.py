@@ -43,11 +43,19 @@ CASES = {
     "gitlab git-https job": ("gitlab", "git-https", "CI_JOB_TOKEN"),
     "gitlab index job": ("gitlab", "index", "CI_JOB_TOKEN"),
 }
+# Servers whose certificates come from an authority that nothing on the runner knows.
+OWN_AUTHORITY = {
+    "github index own authority": ("github", "index", "own authority"),
+    "gitlab git-https own authority": ("gitlab", "git-https", "own authority"),
+}
 # Those that build an image too: each kind, with both platforms and a job's token among them.
 IN_IMAGES = {
     name: CASES[name]
     for name in ("github git-https", "github git-ssh", "gitlab git-ssh", "gitlab index job")
 }
+
+
+SYSTEM = "/etc/ssl/certs/ca-certificates.crt"
 
 
 @dataclass(frozen=True)
@@ -95,6 +103,9 @@ def case(
     """A project that is locked, with an empty cache."""
     platform, kind, token = request.param
     access = accesses(kind)
+    company_ca = token == "own authority"
+    if company_ca:
+        token = ""
     if token:
         access = over_https(gitlab_server) if kind == "git-https" else replace(
             access,
@@ -105,8 +116,10 @@ def case(
     folder = generate(
         template, tmp_path / "my-service", kind, access,
         ci=platform, framework="job", package_name=f"ci_{uuid.uuid4().hex[:12]}",
-        python_version=require_python().version,
+        python_version=require_python().version, company_ca=company_ca,
     )  # fmt: skip
+    if company_ca:
+        shutil.copy(certificates, folder / "company-ca.crt")
     if token and kind == "index":
         # Unlike git, uv asks the system, which may not know the name.
         for name in ("pyproject.toml", ".gitlab-ci.yml", "Dockerfile"):
@@ -116,6 +129,9 @@ def case(
     lock(folder, {**variables, **logged_in(kind, access)})
     shutil.rmtree(tmp_path / "home" / "uv")
     del variables["GIT_SSH_COMMAND"]
+    if company_ca:
+        # The jobs have to find out by themselves.
+        variables |= dict.fromkeys(("SSL_CERT_FILE", "GIT_SSL_CAINFO"), SYSTEM)
     bases = contexts((folder / "Dockerfile").read_text(), usual_engine())
     outside = tmp_path / "outside.json"
     # No cache has what the login fetches.
@@ -146,7 +162,7 @@ def on(cases: Mapping[str, tuple[str, str, str]]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("case", cases.values(), ids=cases, indirect=True)
 
 
-@on(CASES)
+@on(CASES | OWN_AUTHORITY)
 def test_fast_lanes_log_in_where_they_need_to(case: Case) -> None:
     """Types and tests do; lint passes without a login."""
     without = case.run(False, secrets=False)

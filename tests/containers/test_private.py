@@ -20,8 +20,8 @@ from pathlib import Path
 import pytest
 
 from helpers.commands import Completed, attempt, run
-from helpers.docker_engine import docker_ok
-from helpers.git_servers import BILLING, CONFUSED, LEDGER, UNBUILT, VERSIONS, Forge
+from helpers.docker_engine import docker, docker_ok
+from helpers.git_servers import BEACON, BILLING, CONFUSED, LEDGER, UNBUILT, VERSIONS, Forge
 from helpers.host_python import environment, require_python
 from helpers.private_access import (
     KINDS,
@@ -32,6 +32,7 @@ from helpers.private_access import (
     Engine,
     carry,
     generate,
+    logged_in,
     machine,
     remove_images,
     usual_engine,
@@ -217,7 +218,9 @@ def services(
 
     yield service
     remove_images(
-        "slipway-private-web", *(f"slipway-test/{name}" for name in [*SERVICES, "edited"])
+        "slipway-private-web",
+        "slipway-private-job",
+        *(f"slipway-test/{name}" for name in [*SERVICES, "edited"]),
     )
 
 
@@ -400,6 +403,41 @@ def test_without_a_secret_one_line_says_what_to_pass(service: Service, tmp_path:
     assert "## Private packages" in (service.project / "README.md").read_text()
 
 
+# Words of the advice for causes that each kind has, in the README's table.
+LOGIN = "read"
+ADDRESS = "VPN"
+
+
+def explained(service: Service, lines: list[str]) -> str:
+    """Check how a build ends, and return the advice that the README has for it, or a word of it.
+
+    Its table finds the cause by what git and uv say, in one row alone.
+    """
+    said = [line.partition(" ")[2] for line in lines if re.match(r"[\d.]+ Cannot ", line)]
+    assert len(set(said)) == 1, "\n".join(lines)
+    last = r"Cannot (fetch (from )?\S+|fetch private packages|lock)\. See above, and Private packages in README\.md\."
+    assert re.fullmatch(last, said[0]), said[0]
+    log = "\n".join(re.findall(r"^[\d.]+ (.*)", "\n".join(lines), re.MULTILINE))
+    section = (service.project / "README.md").read_text().partition("## Private packages")[2]
+    rows = re.findall(r"^\| (`.*) \| (.*) \|$", section.partition("\n## ")[0], re.MULTILINE)
+    found = [
+        advice
+        for causes, advice in rows
+        if any(cause in log for cause in re.findall("`(.*?)`", causes))
+    ]
+    assert len(found) == 1, (found, log)
+    words = (
+        LOGIN,
+        ADDRESS,
+        "company-ca.crt",
+        "another file",
+        "publish one",
+        "--build",
+        "known_hosts",
+    )
+    return next(word for word in words if word in found[0])
+
+
 @on(*SERVICES)
 @pytest.mark.parametrize("problem", ["wrong", "empty", "unreachable"])
 def test_what_cannot_be_fetched_ends_in_one_line(
@@ -419,13 +457,77 @@ def test_what_cannot_be_fetched_ends_in_one_line(
             text = (other.project / name).read_text()
             (other.project / name).write_text(text.replace(host, "localhost:1"))
     lines = refused(other, *access.options, variables=variables)
-    said = {line.partition(" ")[2] for line in lines if re.match(r"[\d.]+ Cannot fetch ", line)}
-    assert len(said) == 1, "\n".join(lines)
-    assert re.fullmatch(
-        r"Cannot fetch .*\. (GIT_TOKEN|The ssh agent|INDEX_USERNAME, INDEX_PASSWORD)\b.*"
-        r" \(README\.md, Private packages\)",
-        said.pop(),
-    )
+    causes = {"wrong": LOGIN, "empty": LOGIN, "unreachable": ADDRESS}
+    assert explained(other, lines) == causes[problem]
+
+
+@on("git-https-multi", "index-multi")
+def test_an_unknown_authority_is_not_taken_for_a_wrong_login(
+    service: Service, tmp_path: Path
+) -> None:
+    other = service.at(tmp_path / "untrusting")
+    system = "/etc/ssl/certs/ca-certificates.crt"
+    yours = "# Yours: packages and files that each target needs.\n"
+    other.edit("Dockerfile", yours, f"{yours}ENV SSL_CERT_FILE={system} GIT_SSL_CAINFO={system}\n")
+    lines = refused(other, *other.access.options, variables=other.access.variables)
+    assert explained(other, lines) == "company-ca.crt"
+
+
+@on("git-https-multi")
+def test_a_package_with_submodules_is_refused(
+    service: Service, forge_server: Forge, tmp_path: Path
+) -> None:
+    """In one line, before it is built: uv cannot find them where the repositories are then."""
+    work, bare = tmp_path / "work", forge_server.folder / "git/acme/harbor.git"
+    shutil.copytree(forge_server.folder / "work" / BEACON, work)
+    edited = (work / "pyproject.toml").read_text().replace(BEACON, "harbor")
+    (work / "pyproject.toml").write_text(edited)
+    (work / BEACON).rename(work / "harbor")
+    (work / ".gitmodules").write_text('[submodule "a"]\n\tpath = a\n\turl = ../a.git\n')
+    identity = ["-c", "user.name=Test", "-c", "user.email=test@example.com"]
+    run("git", "add", "--all", cwd=work)
+    run("git", *identity, "commit", "--quiet", "--message=Submodule", cwd=work)
+    run("git", "clone", "--quiet", "--bare", work, bare)
+    other = service.at(tmp_path / "submodules")
+    dependency = f'    "harbor @ git+https://{other.access.host}/acme/harbor.git",\n'
+    other.edit("pyproject.toml", "dependencies = [\n", f"dependencies = [\n{dependency}")
+    done = other.lock(LOCK_OPTIONS="--build")
+    assert done.returncode == 0, done.stdout
+    lines = refused(other, *other.access.options, variables=other.access.variables)
+    said = {line.partition(" ")[2] for line in lines if re.match(r"[\d.]+ .* has submodules", line)}
+    url = f"https://{other.access.host}/acme/harbor.git"
+    assert said == {f"{url} has submodules. See Private packages in README.md."}
+    assert "| `submodules` |" in (other.project / "README.md").read_text()
+
+
+@on("index-multi")
+def test_a_lock_without_hashes_is_refused_before_anything_is_fetched(
+    service: Service, tmp_path: Path
+) -> None:
+    other = service.at(tmp_path / "unhashed")
+    text = (other.project / "uv.lock").read_text()
+    before, name, rest = text.partition(f'name = "{BILLING}"')
+    rest = re.sub(', hash = "sha256:[0-9a-f]{64}"', "", rest, count=1)
+    (other.project / "uv.lock").write_text(before + name + rest)
+    done = other.build()
+    assert done.returncode != 0
+    assert f"No hash for {BILLING}. See Private packages in README.md.\n" in done.stdout
+    assert "Needs the secrets" not in done.stdout
+
+
+@on("index-multi")
+def test_another_file_than_the_locked_one_is_not_taken_for_a_wrong_login(
+    service: Service, tmp_path: Path
+) -> None:
+    other = service.at(tmp_path / "hash")
+    text = (other.project / "uv.lock").read_text()
+    before, name, rest = text.partition(f'name = "{BILLING}"')
+    digest = re.search("sha256:[0-9a-f]{64}", rest)
+    assert digest
+    changed = rest.replace(digest[0], f"sha256:{'0' * 64}")
+    (other.project / "uv.lock").write_text(before + name + changed)
+    lines = refused(other, *other.access.options, variables=other.access.variables)
+    assert explained(other, lines) == "another file"
 
 
 @on("git-https-multi", "index-multi")
@@ -456,7 +558,7 @@ def test_locking_in_a_container_builds_nothing(service: Service, tmp_path: Path)
     done = other.lock()
     assert done.returncode != 0
     assert f"Building source distributions for `{LEDGER}` is disabled" in done.stdout
-    assert re.search(r"Cannot lock\. .*LOCK_OPTIONS=--build \(README\.md", done.stdout)
+    assert explained(other, done.stdout.splitlines()) == "--build"
 
 
 @on("index-multi")
@@ -466,26 +568,80 @@ def test_a_source_distribution_of_the_index_is_not_built(service: Service, tmp_p
     other.edit("pyproject.toml", f'    "{LEDGER}",\n', "")
     assert other.lock(LOCK_OPTIONS="--build").returncode == 0
     lines = refused(other, *other.access.options, variables=other.access.variables)
-    assert any("Cannot fetch from" in line for line in lines)
+    assert explained(other, lines) == "publish one"
+
+
+def compose(service: Service, name: str, tmp_path: Path) -> None:
+    """Build a service of the compose file, by the command of the message after a copy."""
+    override = tmp_path / "override.yaml"
+    build = {"network": "host", "entitlements": ["network.host"]}
+    build["additional_contexts"] = dict(service.contexts)  # type: ignore[assignment]
+    override.write_text(json.dumps({"services": {name: {"build": build}}}))
+    files = ["--file=compose.yaml", f"--file={override}"]
+    command = ["compose", "--project-name=slipway-private", *files, "build", name]
+    done = service.docker(*command, **service.access.variables)
+    assert done.returncode == 0, done.stdout
+    assert not in_bytes(done.stdout.encode(), service.access.secrets)
+    assert service.python(f"slipway-private-{name}", f"import pytest; {SHOW}") == "1.0.0 1.0.0"
 
 
 @on(*MULTI_STAGE)
 def test_compose_passes_the_secret_on(service: Service, tmp_path: Path) -> None:
-    """The dev target, by the command of the message after a copy."""
-    override = tmp_path / "override.yaml"
-    build = {"network": "host", "entitlements": ["network.host"]}
-    build["additional_contexts"] = dict(service.contexts)  # type: ignore[assignment]
-    override.write_text(json.dumps({"services": {n: {"build": build} for n in ("web",)}}))
-    compose = [
-        "compose",
-        "--project-name=slipway-private",
-        "--file=compose.yaml",
-        f"--file={override}",
-    ]
-    done = service.docker(*compose, "build", "web", **service.access.variables)
+    """To the dev target."""
+    compose(service, "web", tmp_path)
+
+
+@pytest.fixture
+def untrusting() -> Iterator[str]:
+    """The image of Python without the settings by which this machine's stand-in trusts others."""
+    reference = f"slipway-test/untrusting:{uuid.uuid4().hex[:12]}"
+    container = docker_ok("create", "python:3.13-slim-trixie", "true").strip()
+    try:
+        run("sh", "-c", f"docker export {container} | docker import - {reference}")
+        yield reference
+    finally:
+        docker("rm", container)
+        docker("image", "rm", "--force", reference)
+
+
+@pytest.mark.parametrize(
+    ("kind", "layout"), [("git-https", "multi-stage"), ("index", "single-stage")]
+)
+def test_a_companys_authority_is_trusted(
+    kind: str,
+    layout: str,
+    template: Path,
+    accesses: Accesses,
+    certificates: Path,
+    untrusting: str,
+    tmp_path: Path,
+) -> None:
+    """By an answer and a file, where nothing else knows it: locks, images, compose, and the host."""
+    access = accesses(kind)
+    project = generate(
+        template, tmp_path / "billing-service", kind, access, company_ca=True, framework="job",
+        database="none", image_layout=layout, python_version="3.13",
+    )  # fmt: skip
+    contexts = {"python:3.13-slim-trixie": f"docker-image://{untrusting}"}
+    outside = tmp_path / "outside.json"
+    service = Service(kind, project, access, usual_engine("not needed"), contexts, outside)
+    without = service.lock(LOCK_OPTIONS="--build")
+    assert re.search(r'"/company-ca.crt": not found', without.stdout), without.stdout
+    # This machine may reach other servers through an authority of its own.
+    shutil.copy(certificates, project / "company-ca.crt")
+    done = service.lock(LOCK_OPTIONS="--build")
     assert done.returncode == 0, done.stdout
-    assert not in_bytes(done.stdout.encode(), service.access.secrets)
-    assert service.python("slipway-private-web", f"import pytest; {SHOW}") == "1.0.0 1.0.0"
+    assert service.python(service.image(), SHOW) == "1.0.0 1.0.0"
+    compose(service, "job", tmp_path)
+
+    section = (project / "README.md").read_text().partition("## Private packages")[2]
+    (trust,) = re.findall(r"```console\n(\$ cat (?:.*\n)*?)```", section)
+    known = environment(machine(access, certificates, tmp_path / "home") | logged_in(kind, access))
+    known = {n: v for n, v in known.items() if n not in {"SSL_CERT_FILE", "GIT_SSL_CAINFO"}}
+    sync = "uv sync --python 3.13"
+    refused = attempt("sh", "-euc", sync, cwd=project, env=known, merged=True)
+    assert re.search("UnknownIssuer|certificate", refused.stdout), refused.stdout
+    run("sh", "-euc", trust.replace("$ ", "") + sync, cwd=project, env=known)
 
 
 @on(*SERVICES)

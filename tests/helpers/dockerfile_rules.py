@@ -43,7 +43,7 @@ _BUILD_TOOLS = re.compile(
     r"(build-essential|cargo|clang|cmake|curl|g\+\+|gcc|git|make|rustc|wget|uv|.*-dev)([-=].*)?"
 )
 _DEPENDENCY_FILES = re.compile(
-    r"(\./)?(pyproject\.toml|uv\.(lock\*?|loc\[k\])|\.python-versio[n[]\]?)"
+    r"(\./)?(pyproject\.toml|uv\.(lock\*?|loc\[k\])|\.python-versio[n[]\]?|[\w-]+\.crt)"
 )
 
 

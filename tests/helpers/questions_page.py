@@ -24,6 +24,7 @@ DEFAULTS = {
     "framework": "`django`; adoption proposes what the project's files suggest",
     "database": "`postgres`, for a job `none`; adoption proposes what the dependencies suggest",
     "private_host": "`gitlab.com` with `ci=gitlab`, else `github.com`",
+    "private_user": "`x-access-token` for GitHub, `x-token-auth` for Bitbucket, else `gitlab-ci-token`",
     "private_index_url": "`https://pypi.example.com/simple/`",
     "package_name": "made from `project_name`; adoption proposes the one in `src`",
     "description": "a sentence that names the framework",
@@ -35,6 +36,7 @@ DEFAULTS = {
 EXAMPLES = {
     "project_name": "Tide Tables",
     "private_host": "git.example.com",
+    "private_user": "gitlab+deploy-token-1",
     "private_packages": "billing @ git+https://github.com/acme/billing.git@v1.2.0",
     "private_index_url": "https://packages.example.com/simple/",
     "package_name": "tides",
@@ -48,6 +50,8 @@ EXAMPLES = {
 # defaults, by which a project on Django results.
 BESIDE: dict[str, Answers] = {
     "private_host": {"private_dependencies": "git-https"},
+    "private_user": {"private_dependencies": "git-https"},
+    "company_ca": {"private_dependencies": "git-https"},
     "private_packages": {"private_dependencies": "git-https"},
     "private_index_url": {"private_dependencies": "index"},
     "python_source=apt": {"base_image": "ubuntu"},
