@@ -50,6 +50,15 @@ def test_each_anchor_of_compose_is_used_more_than_once(project: Project) -> None
     assert len(re.findall(r"^x-", text, re.MULTILINE)) == len(re.findall(r"&\w+", text))
 
 
+def test_a_blank_line_follows_each_table(project: Project) -> None:
+    """Without it, Markdown takes the next line for a row."""
+    for name in project.files:
+        if name.suffix == ".md":
+            for line, following in pairwise([*project.read(name.as_posix()).splitlines(), ""]):
+                if line.startswith("|"):
+                    assert following == "" or following.startswith("|"), (name, following)
+
+
 def ragged(text: str) -> Iterator[str]:
     """Yield attributes of a file in HCL whose equals signs are not where hclfmt puts them.
 

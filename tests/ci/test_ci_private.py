@@ -135,7 +135,7 @@ def case(
     bases = contexts((folder / "Dockerfile").read_text(), usual_engine())
     outside = tmp_path / "outside.json"
     # No cache has what the login fetches.
-    private = {"network": "host", "contexts": bases, "no-cache-filter": ["private"]}
+    private = {"network": "host", "contexts": bases, "no-cache-filter": ["private", "repositories"]}
     outside.write_text(json.dumps({"target": {"private": private}}))
     bake = [f"--allow=fs.read={outside}", "--file=docker-bake.hcl", f"--file={outside}"]
     bench = Bench(

@@ -457,7 +457,8 @@ def test_what_cannot_be_fetched_ends_in_one_line(
             text = (other.project / name).read_text()
             (other.project / name).write_text(text.replace(host, "localhost:1"))
     lines = refused(other, *access.options, variables=variables)
-    causes = {"wrong": LOGIN, "empty": LOGIN, "unreachable": ADDRESS}
+    empty = "known_hosts" if "SSH_AUTH_SOCK" in access.variables else LOGIN
+    causes = {"wrong": LOGIN, "empty": empty, "unreachable": ADDRESS}
     assert explained(other, lines) == causes[problem]
 
 
