@@ -75,7 +75,7 @@ class Missing:
         return name_of(self.entry) if isinstance(self.entry, dict) else str(self.entry)
 
     def add(self) -> None:
-        """Add the entry after those that are there."""
+        """Add the entry after the existing ones."""
         if isinstance(self.source, dict):
             self.target[self.entry] = self.source[self.entry]
         else:
@@ -114,7 +114,7 @@ class Project:
         return Path(self.uv("workspace", "dir").stdout.strip() or self.folder) / "uv.lock"
 
     def uv(self, *arguments: str) -> Finished:
-        """Run uv as a user would in the project's folder, and keep what it prints."""
+        """Run uv as a user would in the project's folder, and capture its output."""
         return self.run("uv", *arguments)
 
     def run(
@@ -124,12 +124,12 @@ class Project:
         variables: Mapping[str, str] | None = None,
         kept: str = ".*",
     ) -> Finished:
-        """Run a command in the project's folder or another, and keep what it prints.
+        """Run a command in the project's folder or another one, and capture its output.
 
-        It gets those variables of this process whose names match `kept`, and others. A program that
-        is missing counts as one that fails.
+        Its environment is `variables` and those of this process whose names match `kept`. A missing
+        program counts as one that fails.
         """
-        # This script runs in an environment of its own, which uv must not take for the project's.
+        # This script has its own environment, which uv must not mistake for the project's.
         own = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
         environment = {name: value for name, value in own.items() if re.fullmatch(kept, name)}
         environment |= {"NO_COLOR": "1"} | dict(variables or {})
@@ -184,7 +184,7 @@ def lacks(target: Any, source: Any, path: str) -> Iterator[Missing]:
             inner, wanted = target[same[0]], source[entry]
         else:
             continue
-        # A value of another kind is a choice of its own: default-groups = "all".
+        # A value of another type is a deliberate choice, such as default-groups = "all".
         if isinstance(inner, dict | list) and isinstance(wanted, dict | list):
             yield from lacks(inner, wanted, f"{path}.{name_of(entry)}")
 
@@ -207,7 +207,7 @@ def optional(project: Project) -> list[Missing]:
 
 
 def requirements(pyproject: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield each requirement of the project and of its groups, behind where it stands."""
+    """Yield each requirement of the project and of its groups, with its location first."""
     for requirement in pyproject["project"].get("dependencies", []):
         yield "dependencies", str(requirement)
     for group, entries in pyproject.get("dependency-groups", {}).items():
@@ -215,7 +215,7 @@ def requirements(pyproject: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def require_name(project: Project) -> None:
-    """Exit with one line where pyproject.toml has settings of tools alone."""
+    """Exit with one line if pyproject.toml has nothing but settings for tools."""
     if "name" not in project.pyproject.get("project", {}):
         sys.exit("pyproject.toml has no project with a name: `uv init --bare` makes one")
 
@@ -223,8 +223,9 @@ def require_name(project: Project) -> None:
 def merge(project: Project) -> None:
     """Add to pyproject.toml what it lacks, and lock the result.
 
-    Locked versions stay: a tool of the fragment that does not fit them yields. Versions that change
-    nevertheless are printed before anything is written. Where uv cannot lock the result, nothing is.
+    Locked versions stay. If a tool in the fragment does not fit them, its requirement is changed.
+    Versions that change anyway are printed before anything is written. If uv cannot lock the
+    result, nothing is written.
     """
     old = Lock(project.lockfile.read_text() if project.lockfile.exists() else "")
     require_name(project)
@@ -255,13 +256,13 @@ def merge(project: Project) -> None:
             cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
             print("   ", "  ".join(cells).rstrip())
     text = tomlkit.dumps(project.pyproject).rstrip() + "\n"
-    # The tables of the fragment, and the one added behind them, each bring an empty line.
+    # The fragment's tables and the one added after them each bring an empty line.
     text = text.replace("\n\n\n[build-system]", "\n\n[build-system]")
     (project.folder / "pyproject.toml").write_text(text)
     project.lockfile.write_text(new.text)
 
 
-# Where tools find settings before they look into pyproject.toml, by their tables there.
+# Where tools look for settings before pyproject.toml, by the names of their tables in it.
 OTHER_SETTINGS = {
     "pytest": r"pytest\.ini|\.pytest\.ini|\[pytest\]|\[tool:pytest\]",
     "mypy": r"mypy\.ini|\.mypy\.ini|\[mypy\]",
@@ -271,10 +272,10 @@ OTHER_SETTINGS = {
 
 
 def adapt_settings(project: Project) -> None:
-    """Adapt the fragment's settings of tools to the project.
+    """Adapt the fragment's tool settings to the project.
 
-    A tool that has settings in a file of its own gets none that would hide them. Django's settings
-    are those that manage.py names. Tests may stand in src.
+    A tool that already has its own settings file gets no settings that would hide it. Django's
+    settings module is the one that manage.py names. Tests may be in src.
     """
     tools = project.fragment["tool"]
     paths = {name: project.folder / name for name in ("manage.py", "setup.cfg", "tox.ini")}
@@ -302,9 +303,9 @@ def adapt_settings(project: Project) -> None:
 
 
 def split_groups(project: Project) -> Iterator[str]:
-    """Let the group test have what tests need, as it is all that the test image has.
+    """Give the group test what tests need, because the test image has no other group for them.
 
-    Yields what changes, for people.
+    Yields a description of each change.
     """
     groups = project.pyproject.setdefault("dependency-groups", tomlkit.table())
     wanted = project.fragment["dependency-groups"].get("test", [])
@@ -323,7 +324,7 @@ def split_groups(project: Project) -> Iterator[str]:
 def name_packages(project: Project) -> Iterator[str]:
     """Let `uv run` find the packages in src, whatever their names are.
 
-    Yields what changes, for people.
+    Yields a description of each change.
     """
     tools = project.pyproject.setdefault("tool", tomlkit.table(is_super_table=True))
     uv = tools.get("uv", {})
@@ -354,12 +355,12 @@ def name_packages(project: Project) -> Iterator[str]:
 
 
 class LockError(Exception):
-    """uv finds no versions; the text says why."""
+    """uv found no matching versions; the message says why."""
 
 
 @contextmanager
 def restored(*paths: Path) -> Iterator[None]:
-    """Let uv work on files, and put back what they were. Paths in them start from their folder."""
+    """Let uv change these files, then restore them. Paths in them start from their folder."""
     before = {path: path.read_bytes() if path.exists() else None for path in paths}
     try:
         yield
@@ -372,7 +373,7 @@ def restored(*paths: Path) -> Iterator[None]:
 
 
 class Lock:
-    """What stands in a uv.lock, whose text may be empty."""
+    """The contents of a uv.lock, whose text may be empty."""
 
     def __init__(self, text: str) -> None:
         """Read the packages."""
@@ -386,7 +387,7 @@ class Lock:
         return sorted(Version(p["version"]) for p in self.packages.get(name, []) if "version" in p)
 
     def satisfies(self, requirement: Requirement) -> bool:
-        """Tell whether all versions of a package are such as a requirement wants."""
+        """Tell whether all versions of a package satisfy a requirement."""
         versions = self.versions(canonical(requirement.name))
         return all(requirement.specifier.contains(v, prereleases=True) for v in versions)
 
@@ -419,10 +420,10 @@ Requirements = dict[tuple[str, str], str]
 
 
 def resolve(project: Project, old: Lock, tools: list[tuple[str, str]]) -> tuple[Lock, Requirements]:
-    """Return a lock for the merged project, and the tools' requirements that have to yield.
+    """Return a lock for the merged project, and the tools' requirements that have to change.
 
-    First comes what runs in production, then the tools, as they are in the fragment or, where they
-    do not fit, older. Raises LockError.
+    Production packages are locked first. Then come the tools, at the fragment's versions or, where
+    those do not fit, at older ones. Raises LockError.
     """
     new = lock(project, old.text, dict.fromkeys(tools))
     every, run_time = new.pins(old.packages), new.pins(old.packages.keys() & new.production())
@@ -442,7 +443,7 @@ def resolve(project: Project, old: Lock, tools: list[tuple[str, str]]) -> tuple[
             if not found.satisfies(wanted):
                 yielding[entry] = fitted(wanted, found.versions(canonical(wanted.name))[0])
         new = found
-    # Once more without the pins, which a lock records.
+    # Lock once more without the pins, because a lock records them.
     return lock(project, new.text, yielding), yielding
 
 
@@ -452,7 +453,7 @@ def lock(
     changes: Mapping[tuple[str, str], str | None],
     pins: Iterable[str] = (),
 ) -> Lock:
-    """Return what uv locks, beginning with the text of a lock, for the project with other tools.
+    """Return uv's lock for the project with changed tools, starting from the text of a lock.
 
     A tool that changes to None is left out. Writes both files. Raises LockError.
     """
@@ -471,7 +472,7 @@ def lock(
 
 
 def loosened(requirement: str) -> str:
-    """Return a requirement that takes older versions as well, but none that are newer."""
+    """Return a requirement that also accepts older versions, but no newer ones."""
     parsed = Requirement(requirement)
     limits = []
     for part in parsed.specifier:
@@ -485,7 +486,7 @@ def loosened(requirement: str) -> str:
 
 
 def fitted(requirement: Requirement, version: Version) -> str:
-    """Return a requirement on a version and compatible ones, as exact as it was."""
+    """Return a requirement for a version and compatible ones, as exact as the old requirement."""
     (size, *_) = (len(Version(part.version).release) for part in requirement.specifier)
     release = ".".join(map(str, (*version.release, 0, 0)[: max(size, 2)]))
     older = Requirement(str(requirement))
@@ -494,14 +495,14 @@ def fitted(requirement: Requirement, version: Version) -> str:
 
 
 def replace_requirements(project: Project, changes: Requirements) -> None:
-    """Put other requirements in the place of some, and keep the layout of the lists."""
+    """Replace some requirements with others, and keep the layout of the lists."""
     for (group, requirement), other in changes.items():
         entries = project.pyproject["dependency-groups"][group]
         entries[[str(entry) for entry in entries].index(requirement)] = other
 
 
 def fit_settings(project: Project, locked: Lock) -> None:
-    """Fit the fragment's settings of tools, where they were added, to the locked versions."""
+    """Adapt the tool settings that came from the fragment to the locked versions."""
     tools, added = project.pyproject["tool"], project.fragment["tool"]
     pytest, mypy = added.get("pytest"), added.get("mypy", {})
     if pytest and tools["pytest"] is pytest and locked.versions("pytest")[0] < Version("9"):
@@ -554,12 +555,12 @@ def refuse(project: Project, why: str) -> NoReturn:
     sys.exit(f"Nothing was added: uv cannot lock the result: {why}{remedy}")
 
 
-# The verdict of doctor comes from the tools: uv, git, docker, pytest, and the project's own code,
-# which is asked in a folder that holds what the image will hold.
+# doctor gets its answers from the tools: uv, git, docker, pytest, and the project's own code, which
+# runs in a folder with the same content as the image.
 
-# How to give the template another answer.
+# How to change an answer to the template's questions.
 RECOPY = "`uvx copier recopy --force -d {}`"
-# What the image's build of a Django project sets. It has no other settings.
+# The settings that a Django project gets during the image build. It gets no others.
 BUILD_SETTINGS = {
     "ALLOWED_HOSTS": "localhost",
     "DATABASE_URL": "sqlite://",
@@ -567,7 +568,7 @@ BUILD_SETTINGS = {
 }
 # The variables that say how programs run on this machine, and nothing about the project.
 MACHINE = r"PATH|HOME|LANG|TMPDIR|TE?MP|SYSTEMROOT|USERPROFILE|\w*APPDATA|(UV|XDG)_\w+"
-# Packages that work in a process of their own, and a word of the command that starts it.
+# Packages that run in their own process, and a word from the command that starts it.
 WORKERS = {name: name for name in ("arq", "celery", "dramatiq", "huey", "rq", "taskiq")}
 WORKERS |= {"django-q2": "qcluster", "django-rq": "rqworker"}
 OVERRIDES = [f"{n}.override.{s}" for n in ("compose", "docker-compose") for s in ("yml", "yaml")]
@@ -634,7 +635,7 @@ def check_lock(project: Project) -> Iterator[Finding]:
 
 
 def check_versions(project: Project) -> Iterator[Finding]:
-    """Find versions that production gets, and that are others than in the last commit."""
+    """Find production versions that differ from those in the last commit."""
     image = project.answers["python_version"]
     before = committed(project, ".python-version")
     before = before or str(project.pyproject["project"].get("requires-python", ""))
@@ -671,10 +672,10 @@ def check_host(project: Project) -> Iterator[Finding]:
 
 
 class Image:
-    """What the image will hold, made without an engine: its files and its packages."""
+    """The image's files and packages, put together without a container engine."""
 
     def __init__(self, project: Project, folder: Path) -> None:
-        """Begin with the files of the production image, and with nothing installed."""
+        """Start with the files of the production image, and with nothing installed."""
         self.project = project
         self.folder = folder / "app"
         self.folder.mkdir()
@@ -691,21 +692,21 @@ class Image:
                 shutil.copy(source, self.folder)
 
     def install(self, *options: str) -> list[Finding]:
-        """Install the locked packages of the image, and return why that is impossible."""
+        """Install the image's locked packages, and return why that fails, if it does."""
         sync = ("uv", "sync", "--locked", "--no-install-project", *groups(self.project), *options)
         done = self.project.run(*sync, variables=self.variables)
         found = explained(self.project, "uv sync", reason(done.stderr))
         return [found] if done.returncode else []
 
     def run(self, *command: str, variables: Mapping[str, str]) -> Finished:
-        """Run a command of the packages, with these settings and none of this machine's."""
+        """Run a command from the packages, with these settings and none from this machine."""
         run = ("uv", "run", "--no-sync", f"--project={self.project.folder}", *command)
         settings = self.variables | dict(variables)
         return self.project.run(*run, folder=self.folder, variables=settings, kept=MACHINE)
 
 
 def check_image(project: Project) -> Iterator[Finding]:
-    """Find what the project's code lacks where it has the image's files and packages alone."""
+    """Find what the project's code lacks when it has only the image's files and packages."""
     with TemporaryDirectory() as folder:
         image = Image(project, Path(folder).resolve())
         findings = image.install() or [*compiled(image), *ask_application(image)]
@@ -744,21 +745,21 @@ def ask_application(image: Image) -> Iterator[Finding]:
         default = "give it a default, or a value in compose.override.yaml"
     for question in QUESTIONS[framework]:
         code = f"{PRELUDE}{getsource(question)}\n{question.__name__}({package!r})"
-        # The build collects by manage.py, which may name other settings than wsgi.py.
+        # The build runs manage.py, which may name a different settings module than wsgi.py.
         by = ("manage.py", "shell") if question is collect_static_files else ()
         asked = image.run("python", *by, "-c", code, variables=variables)
         told = [line.split("\t") for line in asked.stdout.splitlines() if line.count("\t") == 1]
         yield from (Finding(*line) for line in told)
         if asked.returncode != 0:
             problem = last_error(asked).replace(f"{image.folder}/", "")
-            # That a database does not answer now is no fault of the image.
+            # If a database does not respond right now, the image is not at fault.
             if "OperationalError" not in problem:
                 yield explained(project, by[0] if by else f"src/{package}", problem, default)
             return
 
 
-# Questions to the project's code, by that code: the functions are run by the project's Python.
-# They print each problem and its remedy, with a tab between them.
+# Checks of the project's code from inside: the project's Python runs these functions. They print
+# each problem and its remedy, separated by a tab.
 PRELUDE = """import ast, asyncio, os
 from contextlib import suppress
 from importlib import import_module
@@ -785,7 +786,7 @@ def collect_static_files(package: str) -> None:
 
 
 def ask_django(package: str) -> None:
-    """Ask the application that gunicorn loads, with what Django knows of itself."""
+    """Check the application that gunicorn loads, with the help of Django's own checks."""
     application = import_module(f"{package}.wsgi").application
     settings = import_module("django.conf").settings
     test = import_module("django.test")
@@ -823,7 +824,7 @@ def ask_django(package: str) -> None:
 
 
 def ask_fastapi(package: str) -> None:
-    """Ask the application that uvicorn loads. Not started, it may fail for lack of that."""
+    """Check the application that uvicorn loads. It may fail because it was not started."""
     app = import_module(f"{package}.main").app
     sent: list[int] = []
 
@@ -856,19 +857,19 @@ QUESTIONS: dict[str, list[Callable[[str], None]]] = {
 }
 
 
-# pytest finds what is wrong with each test, and runs none, nor a fixture.
+# pytest finds what is wrong with each test, without running any test or fixture.
 PYTEST = ("pytest", "--setup-plan", "--quiet", "--no-cov", "-p", "no:cacheprovider")
 
 
 def ask_tests(image: Image) -> Iterator[Finding]:
-    """Find what the tests lack where they have the test image's files and packages alone."""
+    """Find what the tests lack when they have only the test image's files and packages."""
     image.copy(["pyproject.toml", "tests"])
     planned = image.run(*PYTEST, variables={})
     problems = unplanned(planned)
     for problem in problems:
         yield explained(image.project, "pytest in the image", problem, group=" --group test")
     collected = re.findall(r"^ +(\S+\.py)::", planned.stdout, re.MULTILINE)
-    # With some plugins, pytest says nothing of what it collects.
+    # With some plugins, pytest does not list what it collects.
     for name in files_of_tests(image.project) if collected and not problems else []:
         if name not in collected:
             remedy = "move it into tests, under a name that begins with test_"
@@ -876,7 +877,7 @@ def ask_tests(image: Image) -> Iterator[Finding]:
 
 
 def files_of_tests(project: Project) -> Iterator[str]:
-    """Yield the files that look like tests by their names, and have some."""
+    """Yield the files that are named like tests and contain some."""
     patterns = (":(glob)**/test*.py", ":(glob)**/*_test.py")
     listed = project.run("git", "ls-files", "--cached", "--others", "--exclude-standard", *patterns)
     for name in listed.stdout.splitlines():
@@ -898,18 +899,18 @@ def unplanned(planned: Finished) -> list[str]:
 
 @cache
 def compose(project: Project) -> Finished:
-    """Return what compose makes of all the files that it reads. This needs no engine."""
+    """Return the configuration that compose reads from its files. This needs no engine."""
     return project.run("docker", "compose", "--profile=*", "config", "--format=json")
 
 
 def services(project: Project) -> dict[str, dict[str, Any]]:
-    """Return the services that compose would start, or none where it cannot be asked."""
+    """Return the services that compose would start, or none if compose cannot tell."""
     found: dict[str, dict[str, Any]] = json.loads(compose(project).stdout or '{"services": {}}')
     return found["services"]
 
 
 def check_containers(project: Project) -> Iterator[Finding]:
-    """Find what compose and bake make of all the files that they read."""
+    """Find problems in the configuration that compose and bake read from their files."""
     if not has_docker(project):
         return
     override = next((n for n in OVERRIDES if (project.folder / n).exists()), "compose.yaml")
@@ -941,7 +942,7 @@ def check_containers(project: Project) -> Iterator[Finding]:
 
 
 def missing_services(project: Project) -> Iterator[Finding]:
-    """Find processes and databases that the code needs, and that compose does not start."""
+    """Find processes and databases that the code needs but compose does not start."""
     used = {name_of(entry) for entry in project.pyproject["project"].get("dependencies", [])}
     there = services(project).values()
     commands = " ".join(f"{s.get('command')} {s.get('entrypoint')}" for s in there)
@@ -959,7 +960,7 @@ def missing_services(project: Project) -> Iterator[Finding]:
 
 @cache
 def has_docker(project: Project) -> bool:
-    """Return whether compose and bake are here."""
+    """Return whether compose and bake are installed."""
     tools = ("compose", "buildx")
     return all(project.run("docker", tool, "version").returncode == 0 for tool in tools)
 
@@ -997,7 +998,7 @@ def explained(
     otherwise: str = "run it, and correct what it says",
     group: str = "",
 ) -> Finding:
-    """Return the finding of an error, with the remedy that its words call for, or another."""
+    """Return a finding for an error, with the remedy for its words, or else `otherwise`."""
     packages = sorted(path.parent.name for path in project.folder.glob("src/*/__init__.py"))
     module_name = f"set module-name = {json.dumps(packages)}"
     again = RECOPY.format("python_version=VERSION")
@@ -1018,7 +1019,7 @@ def explained(
     return Finding(f"{where}: {problem}", remedy)
 
 
-# What the later checks ask works only where the earlier ones found nothing.
+# Later checks work only if the earlier ones found nothing.
 CHECKS: list[list[Callable[[Project], Iterator[Finding]]]] = [
     [check_pyproject, check_files, check_lock, check_versions],
     [check_containers, check_host, check_image],
@@ -1040,7 +1041,7 @@ def doctor(project: Project) -> None:
 
 
 def main() -> None:
-    """Run the command that was asked for."""
+    """Run the requested command."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
