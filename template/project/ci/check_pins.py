@@ -2,9 +2,10 @@
 
 Run it in the project's folder: it prints each place that differs and exits with 1.
 
-uv's version is the lower bound of required-version in pyproject.toml. Where .tool-versions names one,
-it is that, and the lower bound is only what other tools need. Python's is that of .python-version.
-The answers file counts: files that an update adds later have the versions that stand there.
+uv's version is the lower bound of required-version in pyproject.toml. If .tool-versions names one,
+that one counts, and the lower bound is only what other tools need. Python's version is the one in
+.python-version. The answers file is checked too, because files that an update adds later use the
+versions in it.
 """
 
 import re
@@ -28,7 +29,7 @@ LOWER_BOUND = r"(?:>=|==|~=) *(\d+(?:\.\d+)*)"
 
 
 def version_in(text: str, pattern: str, place: str) -> str:
-    """Return the version that a text names. Exits with one line that names the place if none."""
+    """Return the version that a text names. If there is none, exit with a line naming the place."""
     found = re.search(pattern, text)
     return found[1] if found else sys.exit(f"{place} names no version")
 

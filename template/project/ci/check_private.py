@@ -1,4 +1,4 @@
-"""Check what uv.lock says of the packages from the private index, without asking it.
+"""Check what uv.lock says about packages from the private index, without contacting the index.
 
 Run it in the project's folder: it prints each problem and exits with 1.
 """
@@ -11,7 +11,7 @@ from typing import Any
 
 
 def required(package: dict[str, Any]) -> Iterator[str]:
-    """Yield the names of what a package of the lock depends on, in its extras and groups too."""
+    """Yield the names of a locked package's dependencies, including those of extras and groups."""
     groups = [package.get("dependencies", [])]
     for key in ("optional-dependencies", "dev-dependencies"):
         groups += package.get(key, {}).values()
@@ -30,8 +30,8 @@ def problems() -> Iterator[str]:
         if not all("hash" in wheel for wheel in package.get("wheels", [])):
             yield f"{name}: the private index gives no hash for it, and images need one"
 
-    # Anybody can upload to a public index. A name like those of private packages, for which nothing
-    # else asks, may be one that `tool.uv.sources` lacks.
+    # Anybody can upload to a public index. If a name looks like those of private packages, and no
+    # public package needs it, `tool.uv.sources` may lack it.
     public = [p for p in packages if p["name"] not in private]
     known = {name for package in public for name in required(package)}
     prefixes = tuple(f"{name.partition('-')[0]}-" for name in private if "-" in name)

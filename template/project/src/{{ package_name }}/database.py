@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-# Seconds that the database has to answer, fewer than a probe waits.
+# Seconds that the database has to answer. A probe waits longer.
 TIMEOUT = 2.0
 
 log = structlog.stdlib.get_logger(__name__)
@@ -29,7 +29,7 @@ SessionDep = Annotated[AsyncSession, Depends(get_session)]
 def missing_table(error: DBAPIError) -> str:
     """Return which table or column the query lacked, or "" if it failed for another reason."""
     reason, *_ = str(error.orig).splitlines() or [""]
-    # PostgreSQL has codes for this, SQLite only words.
+    # PostgreSQL reports this with a code, SQLite only in words.
     undefined = getattr(error.orig, "sqlstate", None) in {"42P01", "42703"}
     found = undefined or re.match(r"no such (table|column)|table \w+ has no column", reason)
     return reason if found else ""

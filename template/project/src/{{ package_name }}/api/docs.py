@@ -1,7 +1,7 @@
-"""The documentation of the API: FastAPI's page, with assets that the service has itself.
+"""The API documentation: FastAPI's page, with assets that this service serves itself.
 
-FastAPI would load them from another host, which takes the internet, and which a content security
-policy would have to trust.
+FastAPI would load them from another host. That requires internet access, and a content security
+policy would have to trust that host.
 """
 
 import re
