@@ -91,13 +91,14 @@ def test_each_row_passes_a_merge_request(
 ) -> None:
     """On this machine's Python, and without what a network has: PyTorch, and private packages.
 
-    Pipelines log in to those in tests of their own.
+    Pipelines log in to those, and trust a company's authority, in tests of their own.
     """
     here = {
         "python_version": require_python().version,
         "python_source": answers["python_source"].replace("apt", "managed"),
         "accelerator": "none",
         "private_dependencies": "none",
+        "company_ca": False,
     }
     folder = tmp_path / "my-service"
     copy(template, folder, {**answers, **here})
