@@ -256,7 +256,8 @@ def test_migrate_to_uv_fails_with_pip_tools(migrate: str, template: Path, tmp_pa
     guide = GUIDES["from-pip-tools"]
     with follower(guide, template, tmp_path) as person:
         fails(person, [migrate], 'name = ""')
-        said = person.follow([guide.first[0], f"{migrate} --skip-uv-checks"])
+        init = next(line for line in guide.first if line.startswith("uv init"))
+        said = person.follow([init, f"{migrate} --skip-uv-checks"])
         pyproject = tomllib.loads(person.project.read("pyproject.toml"))
         assert pyproject["project"]["dependencies"] == [], said
         assert "dependency-groups" not in pyproject
