@@ -14,7 +14,7 @@ from helpers.git_repositories import Repository, template_repository
 from helpers.host_python import environment
 from helpers.profiles import QUESTIONNAIRE
 
-ROUNDS = 3
+ROUNDS = 5
 FRAMEWORKS = QUESTIONNAIRE.factors["framework"]
 
 # How often as much as a copy of the small template a copy of this one may take: what was reached,
