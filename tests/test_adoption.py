@@ -194,7 +194,7 @@ def test_what_is_missing_is_merged(template: Path, tmp_path: Path) -> None:
     pyproject = folder / "pyproject.toml"
     pyproject.write_text(f"{PYPROJECT}\n{MINE}")
     assert adopt(workshop, "merge").stdout == (
-        "dependency-groups: dev is test now, as the test image has test alone; dev includes it\n"
+        "dependency-groups: dev is now called test, which the test image installs; a new dev includes it\n"
     )
     merged = pyproject.read_text()
     assert "pyproject.toml" not in doctor(workshop).stdout

@@ -108,6 +108,11 @@ class Project:
         except ParseError as error:
             sys.exit(f"{name}: {error}")
 
+    @property
+    def packages(self) -> list[str]:
+        """The names of the packages in src, sorted."""
+        return sorted(path.parent.name for path in self.folder.glob("src/*/__init__.py"))
+
     @cached_property
     def lockfile(self) -> Path:
         """Where uv.lock is or will be: a workspace has one for all of its members."""
@@ -314,11 +319,11 @@ def split_groups(project: Project) -> Iterator[str]:
     for other in ("tests", "testing"):
         if other in groups:
             groups["test"] = [{"include-group": other}]
-            yield f"dependency-groups: test includes {other}, as the test image has test alone"
+            yield f"dependency-groups: test includes {other}, because the test image installs only test"
             return
     if {name_of(entry) for entry in groups.get("dev", [])} & {name_of(entry) for entry in wanted}:
         groups["test"] = groups.pop("dev")
-        yield "dependency-groups: dev is test now, as the test image has test alone; dev includes it"
+        yield "dependency-groups: dev is now called test, which the test image installs; a new dev includes it"
 
 
 def name_packages(project: Project) -> Iterator[str]:
@@ -328,12 +333,12 @@ def name_packages(project: Project) -> Iterator[str]:
     """
     tools = project.pyproject.setdefault("tool", tomlkit.table(is_super_table=True))
     uv = tools.get("uv", {})
-    packages = sorted(path.parent.name for path in project.folder.glob("src/*/__init__.py"))
+    packages = project.packages
     if not packages:
         return
     if uv.get("package") is False:
         del uv["package"]
-        yield "tool.uv: package = false is gone, as `uv run` finds only packages that are installed"
+        yield "tool.uv: removed package = false, because `uv run` finds only installed packages"
     system = project.pyproject.setdefault("build-system", project.fragment["build-system"].unwrap())
     if system.get("build-backend") != "uv_build":
         return
@@ -341,8 +346,8 @@ def name_packages(project: Project) -> Iterator[str]:
     root = settings.get("module-root", "src")
     if root != "src" and not any((project.folder / root / name).is_dir() for name in packages):
         del settings["module-root"]
-        yield "tool.uv.build-backend: module-root is gone, as the packages are in src"
-    own = project.pyproject["project"]["name"].lower().replace("-", "_").replace(".", "_")
+        yield "tool.uv.build-backend: removed module-root, because the packages are in src"
+    own = canonical(project.pyproject["project"]["name"]).replace("-", "_")
     if packages != [own] and "module-name" not in settings:
         names = packages if len(packages) > 1 else packages[0]
         uv = tools.setdefault("uv", tomlkit.table())
@@ -351,7 +356,7 @@ def name_packages(project: Project) -> Iterator[str]:
         else:
             uv["build-backend"] = {"module-name": names}
             uv["build-backend"].add(tomlkit.nl())
-        yield f"tool.uv.build-backend: module-name says what is in src: {', '.join(packages)}"
+        yield f"tool.uv.build-backend: module-name lists the packages in src: {', '.join(packages)}"
 
 
 class LockError(Exception):
@@ -385,6 +390,10 @@ class Lock:
     def versions(self, name: str) -> list[Version]:
         """Return the versions of a package, oldest first: a lock may have one for each platform."""
         return sorted(Version(p["version"]) for p in self.packages.get(name, []) if "version" in p)
+
+    def shown(self, name: str) -> str:
+        """Return the versions of a package for human readers, or "" if it has none."""
+        return ", ".join(map(str, self.versions(name)))
 
     def satisfies(self, requirement: Requirement) -> bool:
         """Tell whether all versions of a package satisfy a requirement."""
@@ -518,7 +527,7 @@ def moves(old: Lock, new: Lock, pyproject: dict[str, Any]) -> Iterator[tuple[str
     changed = {name for name in new.packages if old.versions(name) != new.versions(name)}
     production = old.production()
     for name in sorted(old.packages):
-        before, after = (", ".join(map(str, lock.versions(name))) for lock in (old, new))
+        before, after = old.shown(name), new.shown(name)
         if before == after or not (after or name in production):
             continue
         direct = [
@@ -648,7 +657,7 @@ def check_versions(project: Project) -> Iterator[Finding]:
     new = Lock(project.lockfile.read_text() if project.lockfile.exists() else "")
     moved = []
     for name in sorted(new.production()):
-        before, after = (", ".join(map(str, lock.versions(name))) for lock in (old, new))
+        before, after = old.shown(name), new.shown(name)
         if before and before != after:
             moved.append(f"{name} {before} -> {after}")
     if moved:
@@ -999,8 +1008,7 @@ def explained(
     group: str = "",
 ) -> Finding:
     """Return a finding for an error, with the remedy for its words, or else `otherwise`."""
-    packages = sorted(path.parent.name for path in project.folder.glob("src/*/__init__.py"))
-    module_name = f"set module-name = {json.dumps(packages)}"
+    module_name = f"set module-name = {json.dumps(project.packages)}"
     again = RECOPY.format("python_version=VERSION")
     remedies = {
         " depends on ": "change one of these requirements in pyproject.toml, and run `uv lock`",

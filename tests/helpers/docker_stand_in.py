@@ -51,9 +51,9 @@ def kubernetes_problem(arguments: list[str]) -> str | None:
 
 
 def bake(docker: str, arguments: list[str], log: Path) -> int:
-    """Build, add what this prints to `log`, and write the archives that are asked for from what the engine then holds.
+    """Build, add the output to `log`, and write the requested archives from the engine's images.
 
-    An archive of `docker save` is a layout of OCI as well.
+    An archive of `docker save` is also an OCI layout.
     """
     options, tags, archives = [], {}, {}
     words = iter(arguments)
